@@ -1,0 +1,29 @@
+//! The life of a throwaway VM, step by step.
+//!
+//! ```text
+//! spec ─ image ─ layer ─ overlay ─ network ─ vmm ─ session ─ sync ─ exec ─ teardown
+//!        └───────────────────────── machine runs them all ─────────────────────┘
+//! ```
+//!
+//! Modules stand in lifecycle order, and a module may use only those above it. The crate prints
+//! nothing and reads no environment: directories, settings and an event sink come in as values.
+
+/// What happened, stage by stage.
+pub use banger_protocol::event;
+/// What a VM should be.
+pub use banger_protocol::spec;
+
+/// Child processes that cannot outlive us.
+pub mod process;
+/// Paths on disk, locks, and the record of each VM.
+pub mod rundir;
+/// What this host can do: KVM, tools, memory, disk.
+pub mod host;
+/// The cargo workspace a command runs in.
+pub mod workspace;
+/// Immutable guests: root filesystem, kernel, initrd.
+pub mod image;
+/// Read-only drives shared by many VMs: toolchain and dependencies.
+pub mod layer;
+/// What to send into the guest, and sending it.
+pub mod sync;

@@ -1,0 +1,109 @@
+//! Child processes that cannot outlive us, and tools whose failure says why.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use tokio::process::Command;
+
+/// Has the kernel kill the child when the thread that spawns it ends, and keeps the terminal's
+/// signals away from it by a process group of its own.
+///
+/// Spawn from the main thread only: the death signal follows the spawning *thread* (prctl(2)).
+pub(crate) fn tie_to_parent(command: &mut Command) -> &mut Command {
+    let parent = rustix::process::getpid();
+    command.process_group(0).kill_on_drop(true);
+    // SAFETY: only prctl and getppid run between fork and exec; both are async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            if getppid() == Some(parent) {
+                Ok(())
+            } else {
+                Err(io::Error::other("the parent died before the child started"))
+            }
+        })
+    }
+}
+
+/// Why a tool did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// It is not installed, or cannot be started.
+    #[error("cannot start `{program}`")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It ended badly.
+    #[error("`{program}` {}: {stderr}", describe(.status))]
+    Failed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines it wrote to standard error.
+        stderr: String,
+    },
+}
+
+impl ToolError {
+    /// The program, where it is not installed.
+    #[must_use]
+    pub fn missing_program(&self) -> Option<&str> {
+        match self {
+            Self::Start { program, source } if source.kind() == io::ErrorKind::NotFound => {
+                Some(program)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// An exit status in words.
+pub(crate) fn describe(status: &ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// Runs a tool to its end, tied to us, with no standard input, and returns its standard output.
+pub(crate) async fn run_tool(command: &mut Command) -> Result<Vec<u8>, ToolError> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let output = tie_to_parent(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .await
+        .map_err(|source| ToolError::Start { program: program.clone(), source })?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let stderr = last_lines(&String::from_utf8_lossy(&output.stderr), 12);
+    Err(ToolError::Failed { program, status: output.status, stderr })
+}
+
+/// Finds a program on `PATH`, and in the system's directories that users' paths often lack.
+#[must_use]
+pub fn find_program(name: &str, path: Option<&OsStr>) -> Option<std::path::PathBuf> {
+    let own = path.map(std::env::split_paths).into_iter().flatten();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].into_iter().map(Into::into);
+    own.chain(system).map(|dir| dir.join(name)).find(|file| {
+        rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file()
+    })
+}
+
+/// The last `count` lines of a text, without blank ones at the end.
+#[must_use]
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}

@@ -1,0 +1,75 @@
+//! Every path on disk that is banger's own, in one place.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// The three roots under which everything of banger's lives. See the README for what each holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    cache: Utf8PathBuf,
+    state: Utf8PathBuf,
+    runtime: Utf8PathBuf,
+}
+
+impl Layout {
+    /// Takes the three roots; creates nothing.
+    ///
+    /// `runtime` holds sockets, whose paths Linux limits to 108 bytes: keep it short.
+    #[must_use]
+    pub fn new(cache: Utf8PathBuf, state: Utf8PathBuf, runtime: Utf8PathBuf) -> Self {
+        Self { cache, state, runtime }
+    }
+
+    /// All three roots under one directory, as `BANGER_HOME` asks for.
+    #[must_use]
+    pub fn under(home: &Utf8Path) -> Self {
+        Self::new(home.join("cache"), home.join("state"), home.join("run"))
+    }
+
+    /// What can be deleted at any time and is made again at need.
+    #[must_use]
+    pub fn cache(&self) -> &Utf8Path {
+        &self.cache
+    }
+
+    /// Sockets.
+    #[must_use]
+    pub fn runtime(&self) -> &Utf8Path {
+        &self.runtime
+    }
+
+    /// Images, one directory each, named by digest.
+    #[must_use]
+    pub fn images(&self) -> Utf8PathBuf {
+        self.cache.join("images")
+    }
+
+    /// Layers, one directory each, named by content key.
+    #[must_use]
+    pub fn layers(&self) -> Utf8PathBuf {
+        self.cache.join("layers")
+    }
+
+    /// Workspace disks, one directory each, named by workspace key.
+    #[must_use]
+    pub fn workspaces(&self) -> Utf8PathBuf {
+        self.cache.join("workspaces")
+    }
+
+    /// The logs of image builds.
+    #[must_use]
+    pub fn logs(&self) -> Utf8PathBuf {
+        self.cache.join("logs")
+    }
+
+    /// Run directories, one per VM, named by VM.
+    #[must_use]
+    pub fn runs(&self) -> Utf8PathBuf {
+        self.state.join("runs")
+    }
+
+    /// The user's SSH keys for guests.
+    #[must_use]
+    pub fn keys(&self) -> Utf8PathBuf {
+        self.state.join("keys")
+    }
+}

@@ -1,0 +1,87 @@
+//! Advisory file locks (`flock`): how processes that share nothing else agree who owns what.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+
+/// A held lock. Dropping it, or dying, releases it; the file stays.
+#[must_use = "the lock is released when this is dropped"]
+#[derive(Debug)]
+pub struct FileLock {
+    file: fs::File,
+    path: Utf8PathBuf,
+}
+
+impl FileLock {
+    /// Takes the lock exclusively, or returns `None` where somebody else holds it.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened or created, or the filesystem has no locks.
+    pub fn try_exclusive(path: &Utf8Path) -> io::Result<Option<Self>> {
+        Self::attempt(path, std::fs::File::try_lock)
+    }
+
+    /// Takes the lock shared, or returns `None` where somebody holds it exclusively.
+    ///
+    /// # Errors
+    /// As [`FileLock::try_exclusive`].
+    pub fn try_shared(path: &Utf8Path) -> io::Result<Option<Self>> {
+        Self::attempt(path, std::fs::File::try_lock_shared)
+    }
+
+    /// Takes the lock exclusively and waits for as long as that takes, off the async threads.
+    ///
+    /// # Errors
+    /// As [`FileLock::try_exclusive`].
+    pub async fn exclusive(path: &Utf8Path) -> io::Result<Self> {
+        Self::wait(path, |file| file.lock()).await
+    }
+
+    /// Takes the lock shared and waits for as long as that takes, off the async threads.
+    ///
+    /// # Errors
+    /// As [`FileLock::try_exclusive`].
+    pub async fn shared(path: &Utf8Path) -> io::Result<Self> {
+        Self::wait(path, |file| file.lock_shared()).await
+    }
+
+    /// The locked file's path.
+    #[must_use]
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// The locked file, for handing the lock on to a child.
+    #[must_use]
+    pub fn file(&self) -> &std::fs::File {
+        self.file.file()
+    }
+
+    fn open(path: &Utf8Path) -> io::Result<Self> {
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    fn attempt(
+        path: &Utf8Path,
+        lock: impl Fn(&std::fs::File) -> Result<(), std::fs::TryLockError>,
+    ) -> io::Result<Option<Self>> {
+        let this = Self::open(path)?;
+        match lock(this.file.file()) {
+            Ok(()) => Ok(Some(this)),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    async fn wait(
+        path: &Utf8Path,
+        lock: impl Fn(&std::fs::File) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let this = Self::open(path)?;
+        tokio::task::spawn_blocking(move || lock(this.file.file()).map(|()| this))
+            .await
+            .map_err(io::Error::other)?
+    }
+}
