@@ -1,2 +1,20 @@
-//! (being written)
-fn main() {}
+//! The `cargo banger` command. Everything it does is in the modules below and in the lifecycle
+//! crate; this file only turns an outcome into an exit status.
+
+mod boot;
+mod cli;
+mod commands;
+mod context;
+mod env;
+mod error;
+mod exit_code;
+mod interrupt;
+mod report;
+mod settings;
+mod timings;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::main()
+}

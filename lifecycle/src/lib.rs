@@ -1,8 +1,8 @@
 //! The life of a throwaway VM, step by step.
 //!
 //! ```text
-//! spec ─ image ─ layer ─ overlay ─ network ─ vmm ─ session ─ sync ─ exec ─ teardown
-//!        └───────────────────────── machine runs them all ─────────────────────┘
+//! spec ─ image ─ layer ─ overlay ─ vmm ─ session ─ sync ─ exec ─ teardown
+//!        └───────────────── machine runs them all ─────────────────┘
 //! ```
 //!
 //! Modules stand in lifecycle order, and a module may use only those above it. The crate prints
@@ -25,5 +25,21 @@ pub mod workspace;
 pub mod image;
 /// Read-only drives shared by many VMs: toolchain and dependencies.
 pub mod layer;
+/// The private writable disks of one VM.
+pub mod overlay;
+/// The SSH connection to a ready guest.
+pub mod session;
+/// What a VM is told at boot.
+mod seed;
+/// The process that runs a VM.
+pub mod vmm;
 /// What to send into the guest, and sending it.
 pub mod sync;
+/// Running a command in the guest.
+pub mod exec;
+/// Making sure that nothing stays.
+pub mod teardown;
+/// The one error of a whole run.
+pub mod error;
+/// A VM from plan to teardown.
+pub mod machine;

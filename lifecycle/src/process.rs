@@ -8,13 +8,18 @@ use std::process::{ExitStatus, Stdio};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use tokio::process::Command;
 
-/// Has the kernel kill the child when the thread that spawns it ends, and keeps the terminal's
-/// signals away from it by a process group of its own.
+/// Has the kernel kill the child when we die, and keeps the terminal's signals away from it by a
+/// process group of its own.
+pub(crate) fn tie_to_parent(command: &mut Command) -> &mut Command {
+    die_with_parent(command.process_group(0))
+}
+
+/// Has the kernel kill the child when the thread that spawns it ends.
 ///
 /// Spawn from the main thread only: the death signal follows the spawning *thread* (prctl(2)).
-pub(crate) fn tie_to_parent(command: &mut Command) -> &mut Command {
+pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
     let parent = rustix::process::getpid();
-    command.process_group(0).kill_on_drop(true);
+    command.kill_on_drop(true);
     // SAFETY: only prctl and getppid run between fork and exec; both are async-signal-safe.
     unsafe {
         command.pre_exec(move || {
@@ -22,7 +27,7 @@ pub(crate) fn tie_to_parent(command: &mut Command) -> &mut Command {
             if getppid() == Some(parent) {
                 Ok(())
             } else {
-                Err(io::Error::other("the parent died before the child started"))
+                Err(io::ErrorKind::BrokenPipe.into())
             }
         })
     }

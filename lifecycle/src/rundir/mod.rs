@@ -1,7 +1,14 @@
-//! Where things live on disk and who owns them: [`layout`] and [`lock`].
+//! Where things live on disk and who owns them.
+//!
+//! [`layout`] names every path, [`lock`] is how processes agree, [`record`] is what a VM's owner
+//! writes down before it acquires anything, [`run`] is one VM's directory.
 
 pub mod layout;
 pub mod lock;
+pub mod record;
+pub mod run;
 
 pub use layout::Layout;
 pub use lock::FileLock;
+pub use record::Record;
+pub use run::{RunDir, RunDirError};

@@ -1,0 +1,290 @@
+//! The command line: types only.
+
+use std::ffi::OsString;
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::doctor;
+use crate::exit_code;
+use crate::settings::Flags;
+
+/// cargo runs `cargo-banger banger …`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo", bin_name = "cargo", disable_help_subcommand = true)]
+pub(crate) enum Cargo {
+    Banger(Banger),
+}
+
+/// A fresh Linux machine per command, at nearly the cost of a process
+#[derive(Debug, Args)]
+#[command(version, after_help = exit_code::HELP, arg_required_else_help = true)]
+pub(crate) struct Banger {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Say more; twice for the log
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command in a throwaway VM that holds the workspace
+    Run(RunArgs),
+    /// Open a login shell in a throwaway VM, or in one that was kept
+    Shell(ShellArgs),
+    /// Build, list and remove guest images
+    Image {
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// Say what this host lacks and how to mend it
+    Doctor(doctor::Args),
+    /// List the VMs that run
+    Ps(JsonArgs),
+    /// Stop VMs by name
+    Stop {
+        /// Which ones
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Remove what dead runs left and what is not in use
+    Gc(GcArgs),
+    /// Print the settings in force and where each came from
+    Config(ConfigArgs),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// Where to; created if missing
+        directory: Utf8PathBuf,
+    },
+}
+
+/// Settings of a VM. Each can also stand in Cargo.toml or the environment: see `config`
+#[derive(Debug, Args)]
+#[command(next_help_heading = "VM")]
+pub(crate) struct VmArgs {
+    /// Virtual CPUs, 1 to 16 [default: 2]
+    #[arg(long, value_name = "N")]
+    vcpu: Option<String>,
+    /// Memory in MiB, 128 to 32768 [default: 1024, or 2048 where cargo runs in the guest]
+    #[arg(long, value_name = "MIB")]
+    ram: Option<String>,
+    /// How much the guest may write to its root disk [default: 8G]
+    #[arg(long, value_name = "SIZE")]
+    overlay_size: Option<String>,
+    /// The VMM: auto or qemu
+    #[arg(long, value_name = "VMM")]
+    vmm: Option<String>,
+    /// The accelerator: auto, kvm or tcg [default: auto]
+    #[arg(long, value_name = "ACCEL")]
+    accel: Option<String>,
+    /// Process 1 of the guest: quick or systemd [default: quick]
+    #[arg(long, value_name = "INIT")]
+    init: Option<String>,
+    /// Let the guest open connections to the outside [default: none]
+    #[arg(long, value_name = "NET", num_args = 0..=1, default_missing_value = "user", require_equals = true)]
+    net: Option<String>,
+    /// How long the guest may take to become ready [default: 90s]
+    #[arg(long, value_name = "TIME")]
+    boot_timeout: Option<String>,
+    /// Name of the VM: [a-z0-9][a-z0-9-]{0,63} [default: a generated one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Variable for the command: K takes the host's value; can be repeated
+    #[arg(long, value_name = "K[=V]")]
+    pub(crate) env: Vec<String>,
+    /// Send no workspace, and start without toolchain and dependencies
+    #[arg(long)]
+    no_sync: bool,
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Raw ext4 root disk of your own
+    #[arg(long, value_name = "FILE")]
+    rootfs: Option<String>,
+    /// Kernel of your own: ELF or bzImage
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<String>,
+    /// Initrd of your own
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<String>,
+    /// Build the image anew first
+    #[arg(long)]
+    pub(crate) rebuild: bool,
+}
+
+/// What decides an image.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// The guest's package list [default: packages.apt of the workspace, or the built-in list]
+    #[arg(long, value_name = "FILE")]
+    packages: Option<String>,
+    /// The guest's Debian suite [default: bookworm]
+    #[arg(long, value_name = "SUITE")]
+    suite: Option<String>,
+    /// Where its packages come from
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+impl ImageArgs {
+    /// As settings.
+    pub(crate) fn flags(&self) -> Flags {
+        let given = [("packages", &self.packages), ("suite", &self.suite), ("mirror", &self.mirror)];
+        collect(&given)
+    }
+}
+
+impl VmArgs {
+    /// As settings.
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = collect(&[
+            ("vcpu", &self.vcpu),
+            ("ram", &self.ram),
+            ("overlay-size", &self.overlay_size),
+            ("vmm", &self.vmm),
+            ("accel", &self.accel),
+            ("init", &self.init),
+            ("net", &self.net),
+            ("boot-timeout", &self.boot_timeout),
+            ("rootfs", &self.rootfs),
+            ("kernel", &self.kernel),
+            ("initrd", &self.initrd),
+        ]);
+        flags.extend(self.image.flags());
+        if self.no_sync {
+            flags.insert("sync", "false".to_owned());
+        }
+        flags
+    }
+}
+
+fn collect(given: &[(&'static str, &Option<String>)]) -> Flags {
+    given.iter().filter_map(|(key, value)| Some((*key, value.as_ref()?.clone()))).collect()
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    /// Stop the command after this long, such as 30s or 10m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Leave the VM running afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Leave the VM running if the command fails
+    #[arg(long)]
+    pub(crate) keep_on_failure: bool,
+    /// Bring a file or directory back, also after a failure; can be repeated
+    #[arg(long, value_name = "GUEST:HOST")]
+    pub(crate) out: Vec<String>,
+    /// Print where the time went, to standard error
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "text", require_equals = true)]
+    pub(crate) timings: Option<TimingsFormat>,
+
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TimingsFormat {
+    /// A table
+    Text,
+    /// One JSON object, in ms
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    /// Leave the VM running afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// A VM that was kept
+    #[arg(value_name = "NAME")]
+    pub(crate) kept: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build the image anew
+    Build {
+        #[command(flatten)]
+        image: ImageArgs,
+    },
+    /// List the images there are
+    List(JsonArgs),
+    /// Print an image's manifest
+    Inspect {
+        /// Its digest, or the start of it
+        digest: String,
+    },
+    /// Say whether packages.apt has changed since the image was built
+    WhyStale {
+        #[command(flatten)]
+        image: ImageArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// Remove images
+    Rm {
+        /// Their digests, or the starts of them
+        #[arg(required = true)]
+        digests: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Remove nothing; fail if dead runs left anything
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Remove images, layers and workspace disks too, where not in use
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cargo::command().debug_assert();
+    }
+}

@@ -1,0 +1,26 @@
+//! The environment variables that banger reads, each declared once. Settings have theirs beside
+//! their key, in `settings::keys`.
+
+use std::ffi::OsString;
+
+/// Puts cache, state and sockets under one directory.
+pub(crate) const HOME: &str = "BANGER_HOME";
+/// The cargo that runs us as its subcommand; set by cargo.
+pub(crate) const CARGO: &str = "CARGO";
+
+/// Variables of the host that a guest command sees without being asked for.
+pub(crate) const PASSED: &[&str] = &[
+    "CARGO_INCREMENTAL",
+    "CARGO_TERM_COLOR",
+    "CI",
+    "NO_COLOR",
+    "RUSTFLAGS",
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+    "RUST_TEST_THREADS",
+];
+
+/// Reads a variable; an empty one counts as unset.
+pub(crate) fn read(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,100 @@
+//! The one error of the command line: what to say, what mends it, and the exit status.
+
+use std::fmt::Display;
+
+use banger_lifecycle::error::{Cause, Error as RunError};
+use banger_lifecycle::event::Stage;
+use banger_lifecycle::exec::ExecError;
+use banger_lifecycle::image::ImageError;
+use banger_lifecycle::rundir::RunDirError;
+use banger_lifecycle::vmm::VmmError;
+
+use crate::exit_code;
+
+/// An error ready to be printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct CommandError {
+    pub(crate) message: String,
+    /// What follows the message, one cause a line.
+    pub(crate) causes: Vec<String>,
+    pub(crate) hint: Option<String>,
+    /// The console's last lines.
+    pub(crate) console: Option<String>,
+    pub(crate) code: u8,
+}
+
+impl CommandError {
+    /// A wrong command line or setting.
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self::new(message, exit_code::USAGE)
+    }
+
+    /// Any failure with its status.
+    pub(crate) fn new(message: impl Display, code: u8) -> Self {
+        let message = message.to_string();
+        Self { message, causes: Vec::new(), hint: None, console: None, code }
+    }
+
+    /// Ctrl-C before there was a command to pass it to.
+    pub(crate) fn interrupted() -> Self {
+        Self::new("interrupted", exit_code::INTERRUPTED)
+    }
+
+    /// Adds what mends it.
+    pub(crate) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// Adds the chain of causes of an error.
+    pub(crate) fn caused_by(mut self, error: &dyn std::error::Error) -> Self {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            self.causes.push(error.to_string());
+            cause = error.source();
+        }
+        self
+    }
+}
+
+impl From<RunError> for CommandError {
+    fn from(error: RunError) -> Self {
+        let code = code_of(&error.source, error.stage);
+        let hint = error.source.hint();
+        let mut this = Self::new(&error.source, code).hint(hint);
+        if let Some(cause) = std::error::Error::source(&error.source) {
+            this = this.caused_by(cause);
+        }
+        this.console = error.console.filter(|console| !console.is_empty());
+        this
+    }
+}
+
+impl From<std::io::Error> for CommandError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(&error, exit_code::INTERNAL)
+    }
+}
+
+/// The exit status that a cause has in its stage.
+fn code_of(cause: &Cause, stage: Stage) -> u8 {
+    match cause {
+        Cause::RunDir(RunDirError::NameTaken(_)) | Cause::NoSuchVm(_) | Cause::Unmountable(_) => {
+            exit_code::USAGE
+        }
+        Cause::Vmm(VmmError::Start { .. }) => exit_code::HOST_NOT_READY,
+        Cause::Image(ImageError::MissingTool { .. }) => exit_code::HOST_NOT_READY,
+        Cause::Image(_) | Cause::Layer(_) => exit_code::BUILD_FAILED,
+        Cause::Sync(_) => exit_code::TRANSFER_FAILED,
+        Cause::Exec(ExecError::Io(_)) => exit_code::INTERNAL,
+        _ => match stage {
+            Stage::Image => exit_code::BUILD_FAILED,
+            Stage::Overlay => exit_code::INTERNAL,
+            Stage::Boot => exit_code::BOOT_FAILED,
+            Stage::Connect | Stage::Sync | Stage::Command => exit_code::GUEST_LOST,
+            Stage::Fetch => exit_code::TRANSFER_FAILED,
+            Stage::Teardown => exit_code::NOT_CLEAN,
+        },
+    }
+}

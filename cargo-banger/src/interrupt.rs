@@ -1,0 +1,60 @@
+//! Ctrl-C and its kin: the first ends things in order, the second leaves at once.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::exit_code;
+
+/// Signals as they arrive.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupts {
+    seen: watch::Receiver<Vec<&'static str>>,
+    passed_on: usize,
+}
+
+impl Interrupts {
+    /// Listens from now on.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        let (sender, seen) = watch::channel(Vec::new());
+        let kinds = [
+            ("INT", SignalKind::interrupt()),
+            ("TERM", SignalKind::terminate()),
+            ("HUP", SignalKind::hangup()),
+        ];
+        for (name, kind) in kinds {
+            let (mut stream, sender) = (signal(kind)?, sender.clone());
+            tokio::spawn(async move {
+                while stream.recv().await.is_some() {
+                    sender.send_modify(|seen| seen.push(name));
+                    if sender.borrow().len() > 1 {
+                        leave();
+                    }
+                }
+            });
+        }
+        Ok(Self { seen, passed_on: 0 })
+    }
+
+    /// The name of the next signal that was not returned before.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        let passed_on = self.passed_on;
+        let seen = self.seen.wait_for(|seen| seen.len() > passed_on).await;
+        let Ok(seen) = seen else { return std::future::pending().await };
+        self.passed_on += 1;
+        seen[passed_on]
+    }
+
+    /// Whether any has arrived.
+    pub(crate) fn any(&self) -> bool {
+        !self.seen.borrow().is_empty()
+    }
+}
+
+/// Ends this process now. The kernel kills what is tied to us; files wait for the next sweep.
+#[expect(clippy::exit, reason = "the second Ctrl-C asks for just this")]
+fn leave() {
+    anstream::eprintln!(
+        "cargo-banger: left at once; the next `cargo banger` command removes what remains"
+    );
+    std::process::exit(exit_code::INTERRUPTED.into());
+}

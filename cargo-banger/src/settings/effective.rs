@@ -1,0 +1,118 @@
+//! Settings as types that cannot be wrong.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use banger_lifecycle::spec::{Net, Ram, VmSpec};
+use camino::Utf8PathBuf;
+
+use super::Resolved;
+use crate::error::CommandError;
+
+/// All settings, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Effective {
+    pub(crate) spec: VmSpec,
+    /// Whether memory was left to us.
+    pub(crate) ram_is_auto: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) packages: Option<Utf8PathBuf>,
+    pub(crate) suite: String,
+    pub(crate) mirror: Option<String>,
+    pub(crate) rootfs: Option<Utf8PathBuf>,
+    pub(crate) kernel: Option<Utf8PathBuf>,
+    pub(crate) initrd: Option<Utf8PathBuf>,
+    pub(crate) sync: bool,
+    pub(crate) toolchain: bool,
+    pub(crate) env: Vec<(String, OsString)>,
+}
+
+impl Effective {
+    /// Checks every value.
+    pub(crate) fn check(resolved: &[Resolved]) -> Result<Self, CommandError> {
+        let find = |name: &str| {
+            let found = resolved.iter().find(|resolved| resolved.key.name == name);
+            found.expect("every key is resolved")
+        };
+        let ram = find("ram");
+        let vmm = find("vmm");
+        let own = |name: &str| find(name).path();
+        Ok(Self {
+            spec: VmSpec {
+                vcpu: find("vcpu").parse()?,
+                ram: if ram.text == "auto" { Ram::default() } else { ram.parse()? },
+                overlay_size: find("overlay-size").parse()?,
+                vmm: if vmm.text == "auto" { None } else { Some(vmm.parse()?) },
+                accel: find("accel").parse()?,
+                init: find("init").parse()?,
+                net: net(find("net"))?,
+                boot_timeout_ms: millis(duration(find("boot-timeout"))?),
+            },
+            ram_is_auto: ram.text == "auto",
+            timeout: match find("timeout") {
+                none if none.text == "none" => None,
+                some => Some(duration(some)?),
+            },
+            packages: find("packages").path().filter(|_| find("packages").text != "auto"),
+            suite: find("suite").text.clone(),
+            mirror: Some(find("mirror")).filter(|m| m.text != "auto").map(|m| m.text.clone()),
+            rootfs: own("rootfs"),
+            kernel: own("kernel"),
+            initrd: own("initrd"),
+            sync: truth(find("sync"))?,
+            toolchain: truth(find("toolchain"))?,
+            env: variables(find("env"))?,
+        })
+    }
+}
+
+/// `true` and `false` are accepted for the network too: `--net` alone means user networking.
+fn net(resolved: &Resolved) -> Result<Net, CommandError> {
+    match resolved.text.as_str() {
+        "true" => Ok(Net::User),
+        "false" => Ok(Net::None),
+        _ => resolved.parse(),
+    }
+}
+
+fn truth(resolved: &Resolved) -> Result<bool, CommandError> {
+    let text = &resolved.text;
+    text.parse().map_err(|_| resolved.wrong(format!("`{text}` is neither true nor false")))
+}
+
+fn duration(resolved: &Resolved) -> Result<Duration, CommandError> {
+    let text = &resolved.text;
+    let expected = "expected a time such as 90s, 5m or 500ms";
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(resolved.wrong(format!("`{text}` is not a valid time: {expected}"))),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `K=V` sets a variable, `K` takes it from our own environment where it has it.
+fn variables(resolved: &Resolved) -> Result<Vec<(String, OsString)>, CommandError> {
+    let mut variables = Vec::new();
+    for word in resolved.text.split(',').filter(|word| !word.is_empty()) {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (word, std::env::var_os(word)),
+        };
+        if !is_variable_name(name) {
+            let reason = format!("`{word}` is not a variable: expected K or K=V");
+            return Err(resolved.wrong(reason));
+        }
+        variables.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    Ok(variables)
+}
+
+/// Whether a shell can export it.
+pub(crate) fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

@@ -1,0 +1,96 @@
+//! `[workspace.metadata.banger]` and `[package.metadata.banger]`, read from the manifests.
+//!
+//! Read straight from the files: asking cargo would cost each run some 100 ms before its VM can
+//! start.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use toml::{Table, Value};
+
+use super::keys;
+use crate::error::CommandError;
+
+/// The settings of one manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    /// The manifest.
+    pub(crate) manifest: Utf8PathBuf,
+    /// Values as text, by key.
+    pub(crate) values: BTreeMap<String, String>,
+}
+
+impl Metadata {
+    /// Reads one table of a manifest: `scope` is `workspace` or `package`.
+    ///
+    /// A manifest that is not there or does not parse has no settings: cargo will say why.
+    pub(crate) fn read(manifest: &Utf8Path, scope: &str) -> Result<Option<Self>, CommandError> {
+        let Ok(text) = fs::read_to_string(manifest) else { return Ok(None) };
+        let Ok(document) = text.parse::<Table>() else { return Ok(None) };
+        let table = document.get(scope).and_then(|v| v.get("metadata")?.get("banger"));
+        let Some(table) = table else { return Ok(None) };
+        let at = format!("[{scope}.metadata.banger] of {manifest}");
+        let Value::Table(table) = table else {
+            return Err(CommandError::usage(format!("{at} is not a table")));
+        };
+        let values: Result<_, _> =
+            table.iter().map(|(key, value)| check(key, value, &at)).collect();
+        Ok(Some(Self { manifest: manifest.to_owned(), values: values? }))
+    }
+}
+
+/// One key and its value as text.
+fn check(key: &str, value: &Value, at: &str) -> Result<(String, String), CommandError> {
+    if keys::find(key).is_none() {
+        let error = CommandError::usage(format!("unknown key `{key}` in {at}"));
+        return Err(error.hint(keys::nearest(key).map(|near| format!("did you mean `{near}`?"))));
+    }
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Array(items) if items.iter().all(Value::is_str) => {
+            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+        }
+        other => {
+            let message = format!("`{key}` in {at} cannot be {}", other.type_str());
+            return Err(CommandError::usage(message));
+        }
+    };
+    Ok((key.to_owned(), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<Metadata>, CommandError> {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = Utf8Path::from_path(dir.path()).unwrap().join("Cargo.toml");
+        fs::write(&manifest, text).unwrap();
+        Metadata::read(&manifest, "workspace")
+    }
+
+    #[test]
+    fn values_become_text() {
+        let text = "[workspace.metadata.banger]\nvcpu = 4\nsync = false\nenv = ['A', 'B=1']";
+        let values = read(text).unwrap().unwrap().values;
+        assert_eq!(values["vcpu"], "4");
+        assert_eq!(values["sync"], "false");
+        assert_eq!(values["env"], "A,B=1");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_the_nearest() {
+        let error = read("[workspace.metadata.banger]\nvcpus = 4").unwrap_err();
+        assert!(error.message.contains("`vcpus`"), "{error}");
+        assert_eq!(error.hint.as_deref(), Some("did you mean `vcpu`?"));
+    }
+
+    #[test]
+    fn no_table_is_no_settings() {
+        assert_eq!(read("[workspace]").unwrap(), None);
+        assert_eq!(read("not toml [").unwrap(), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! The one error of a whole run: which stage failed, why, and the console's last lines.
+
+use crate::event::Stage;
+use crate::exec::ExecError;
+use crate::image::ImageError;
+use crate::layer::LayerError;
+use crate::overlay::OverlayError;
+use crate::rundir::RunDirError;
+use crate::session::SessionError;
+use crate::sync::SyncError;
+use crate::vmm::VmmError;
+
+/// A stage failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{stage} failed")]
+pub struct Error {
+    /// Which one.
+    pub stage: Stage,
+    /// The last lines of the guest's console, where there is one.
+    pub console: Option<String>,
+    /// Why.
+    #[source]
+    pub source: Cause,
+}
+
+/// Why a stage failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each variant is the error of the module it names")]
+pub enum Cause {
+    Image(#[from] ImageError),
+    Layer(#[from] LayerError),
+    RunDir(#[from] RunDirError),
+    Overlay(#[from] OverlayError),
+    Vmm(#[from] VmmError),
+    Session(#[from] SessionError),
+    Sync(#[from] SyncError),
+    Exec(#[from] ExecError),
+    Io(#[from] std::io::Error),
+    /// A path cannot be used as it is.
+    #[error("`{0}` cannot be mounted in a guest: tabs and line ends part its table of disks")]
+    Unmountable(camino::Utf8PathBuf),
+    /// No VM has that name.
+    #[error("no VM is named `{0}`")]
+    NoSuchVm(crate::spec::VmName),
+}
+
+impl Cause {
+    /// The failure of a stage.
+    #[must_use]
+    pub fn during(self, stage: Stage) -> Error {
+        Error { stage, console: None, source: self }
+    }
+
+    /// What mends it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Image(error) => error.hint(),
+            Self::Layer(error) => error.hint(),
+            Self::RunDir(error) => error.hint(),
+            Self::Overlay(error) => error.hint(),
+            Self::Vmm(error) => error.hint(),
+            Self::Session(error) => error.hint(),
+            Self::Sync(error) => error.hint(),
+            Self::Exec(ExecError::Session(error)) => error.hint(),
+            Self::NoSuchVm(_) => Some("`cargo banger ps` lists those that run".to_owned()),
+            Self::Exec(_) | Self::Io(_) | Self::Unmountable(_) => None,
+        }
+    }
+}
+
+/// Puts the stage to a step's error.
+pub(crate) trait During<T> {
+    /// Names the stage that failed.
+    fn during(self, stage: Stage) -> Result<T, Error>;
+}
+
+impl<T, E: Into<Cause>> During<T> for Result<T, E> {
+    fn during(self, stage: Stage) -> Result<T, Error> {
+        self.map_err(|error| error.into().during(stage))
+    }
+}

@@ -1,0 +1,136 @@
+//! A command as the guest's shell is told it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::seed::quote;
+
+/// One command for the guest.
+///
+/// It runs through a shell of its own that enters the directory, exports the variables and
+/// reports death by signal `n` as status `128 + n`, since SSH itself carries no signal numbers
+/// over a shared connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestCommand {
+    argv: Vec<OsString>,
+    directory: Option<Utf8PathBuf>,
+    environment: Vec<(String, OsString)>,
+    mark: Option<String>,
+}
+
+impl GuestCommand {
+    /// A program and its arguments.
+    #[must_use]
+    pub fn new(argv: Vec<OsString>) -> Self {
+        Self { argv, directory: None, environment: Vec::new(), mark: None }
+    }
+
+    /// The guest user's login shell, interactive.
+    #[must_use]
+    pub fn login_shell() -> Self {
+        Self::new(vec!["bash".into(), "-l".into()])
+    }
+
+    /// Starts it in a directory of the guest.
+    #[must_use]
+    pub fn directory(mut self, directory: Option<&Utf8Path>) -> Self {
+        self.directory = directory.map(Utf8Path::to_owned);
+        self
+    }
+
+    /// Adds environment variables; names must be `[A-Za-z_][A-Za-z0-9_]*`.
+    #[must_use]
+    pub fn environment(mut self, variables: Vec<(String, OsString)>) -> Self {
+        self.environment.extend(variables);
+        self
+    }
+
+    /// Has the guest note the command's process group under `mark`, so that it can be signalled.
+    pub(crate) fn marked(mut self, mark: &str) -> Self {
+        self.mark = Some(mark.to_owned());
+        self
+    }
+
+    /// The text for the guest's shell.
+    pub(crate) fn shell_text(&self) -> Vec<u8> {
+        let mut text = b"[ -r /etc/profile.d/banger.sh ] && . /etc/profile.d/banger.sh\n".to_vec();
+        if let Some(mark) = &self.mark {
+            // sshd gives each session without a terminal a process group led by this shell.
+            text.extend(format!("echo $$ >/run/banger/group-{mark}\n").bytes());
+        }
+        if let Some(directory) = &self.directory {
+            text.extend(format!("cd {} || exit 126\n", quote(directory.as_str())).bytes());
+        }
+        for (name, value) in &self.environment {
+            text.extend(format!("export {name}=").bytes());
+            push_quoted(&mut text, value);
+            text.push(b'\n');
+        }
+        // A trap that does something is reset in the child, so the command still gets the signal.
+        text.extend(b"trap : INT TERM HUP\n");
+        for word in &self.argv {
+            push_quoted(&mut text, word);
+            text.push(b' ');
+        }
+        text.extend(b"\nexit $?\n");
+        text
+    }
+}
+
+/// Sends a signal to the process group noted under a mark.
+pub(crate) fn signal_text(mark: &str, signal: &str) -> String {
+    format!("kill -{signal} -- -\"$(cat /run/banger/group-{mark})\"")
+}
+
+/// Quotes a word that need not be UTF-8.
+fn push_quoted(text: &mut Vec<u8>, word: &OsStr) {
+    text.push(b'\'');
+    for &byte in word.as_bytes() {
+        if byte == b'\'' {
+            text.extend(br"'\''");
+        } else {
+            text.push(byte);
+        }
+    }
+    text.push(b'\'');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the text in the host's shell, as sshd would in the guest.
+    fn run(command: &GuestCommand) -> std::process::Output {
+        let text = OsString::from(OsStr::from_bytes(&command.shell_text()));
+        std::process::Command::new("bash").arg("-c").arg(text).output().unwrap()
+    }
+
+    #[test]
+    fn arguments_directories_and_variables_arrive_unchanged() {
+        let odd = OsStr::from_bytes(b"it's \xff $HOME\n");
+        let command = GuestCommand::new(vec![
+            "sh".into(),
+            "-c".into(),
+            "printf '%s|%s|%s' \"$1\" \"$K\" \"$PWD\"".into(),
+            "sh".into(),
+            odd.into(),
+        ])
+        .directory(Some(Utf8Path::new("/usr/lib")))
+        .environment(vec![("K".into(), "a 'b'".into())]);
+        let output = run(&command);
+        assert_eq!(output.stdout, b"it's \xff $HOME\n|a 'b'|/usr/lib");
+        assert_eq!(output.status.code(), Some(0));
+    }
+
+    #[test]
+    fn statuses_and_signals_are_reported_as_numbers() {
+        let sh = |text: &str| GuestCommand::new(vec!["sh".into(), "-c".into(), text.into()]);
+        assert_eq!(run(&sh("exit 7")).status.code(), Some(7));
+        assert_eq!(run(&sh("kill -9 $$")).status.code(), Some(137));
+        assert_eq!(run(&GuestCommand::new(vec!["no-such".into()])).status.code(), Some(127));
+        let nowhere = sh("true").directory(Some(Utf8Path::new("/no/such")));
+        assert_eq!(run(&nowhere).status.code(), Some(126));
+    }
+}

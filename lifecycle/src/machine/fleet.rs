@@ -1,0 +1,84 @@
+//! VMs that other processes started: listing, entering and stopping them.
+
+use std::io;
+
+use crate::error::{Cause, During as _, Error};
+use crate::event::Stage;
+use crate::exec::{GuestCommand, terminal};
+use crate::rundir::run::{control_path, guard_path};
+use crate::rundir::{FileLock, Layout, Record};
+use crate::session::{Master, SshConfig};
+use crate::spec::VmName;
+use crate::teardown::remains;
+use crate::teardown::sweep::{bury, run_directories};
+
+/// A VM that runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Its record.
+    pub record: Record,
+    /// Whether the command that started it still runs.
+    pub attended: bool,
+}
+
+/// The VMs that run, by name.
+///
+/// # Errors
+/// Where the run directories cannot be read.
+pub async fn list(layout: &Layout) -> io::Result<Vec<Member>> {
+    if !layout.runs().is_dir() {
+        return Ok(Vec::new());
+    }
+    let _turn = FileLock::exclusive(&guard_path(layout)).await?;
+    let mut members = Vec::new();
+    for run_dir in run_directories(layout)? {
+        let attended = FileLock::try_exclusive(&run_dir.join("lock"))?.is_none();
+        if let Some(record) = Record::read(&run_dir) {
+            members.push(Member { record, attended });
+        }
+    }
+    members.sort_by(|one, two| one.record.meta.name.cmp(&two.record.meta.name));
+    Ok(members)
+}
+
+/// Opens a shell, or runs a command, on our terminal in a VM that was kept.
+///
+/// # Errors
+/// Where there is no such VM or it does not answer.
+pub async fn enter(
+    layout: &Layout,
+    name: &VmName,
+    command: Option<GuestCommand>,
+) -> Result<u8, Error> {
+    let run_dir = layout.runs().join(name.as_str());
+    let record = Record::read(&run_dir)
+        .ok_or_else(|| Cause::NoSuchVm(name.clone()).during(Stage::Connect))?;
+    // A control socket of our own: the VM may be attended, or entered twice.
+    let control = control_path(layout, name).with_extension(std::process::id().to_string());
+    let config = SshConfig::existing(&run_dir, &control);
+    let master = Master::connect(config).await.during(Stage::Connect)?;
+    let shell = || GuestCommand::login_shell().directory(record.meta.directory.as_deref());
+    let command = command.unwrap_or_else(shell);
+    let status = terminal::run(&master, &command).await.during(Stage::Command);
+    master.close().await;
+    status
+}
+
+/// Stops a VM, attended or not, and removes all that was its own.
+///
+/// # Errors
+/// Where there is no such VM or something of it cannot be removed.
+pub async fn stop(layout: &Layout, name: &VmName) -> Result<(), Error> {
+    let run_dir = layout.runs().join(name.as_str());
+    if !run_dir.is_dir() {
+        return Err(Cause::NoSuchVm(name.clone()).during(Stage::Teardown));
+    }
+    remains::kill(&run_dir).during(Stage::Teardown)?;
+    // The process that attends it sees its VM end and clears up; without one, we do.
+    let _lock = FileLock::exclusive(&run_dir.join("lock")).await.during(Stage::Teardown)?;
+    let _turn = FileLock::exclusive(&guard_path(layout)).await.during(Stage::Teardown)?;
+    if run_dir.is_dir() {
+        bury(layout, &run_dir).during(Stage::Teardown)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! A ready guest: commands, files, and the end.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use camino::Utf8Path;
+
+use super::stages;
+use super::workspace_mount::{Mounted, SyncReport, freeze_script, step};
+use super::Prepared;
+use crate::error::{Cause, During as _, Error};
+use crate::event::Stage;
+use crate::exec::{GuestCommand, Streams, command, stream, terminal};
+use crate::session::Master;
+use crate::spec::{Init, VmName};
+use crate::sync::pull;
+use crate::teardown::remains;
+use crate::vmm::VmmError;
+use crate::vmm::qemu::Qemu;
+
+/// How long the guest may take to write out the workspace disk.
+const FREEZE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long systemd may take to bring everything up.
+const SYSTEMD_LIMIT: Duration = Duration::from_secs(180);
+
+/// A VM that runs commands. Dropping it kills the VM and removes its files, without keeping what
+/// was built; [`Guest::shutdown`] does it in order.
+#[must_use = "dropping the guest kills its VM"]
+#[derive(Debug)]
+pub struct Guest {
+    mounted: Option<Mounted>,
+    master: Master,
+    vmm: Qemu,
+    prepared: Prepared,
+    commands: AtomicU32,
+}
+
+/// How a VM went down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Whether the workspace disk became the newest of its workspace.
+    pub workspace_kept: bool,
+}
+
+impl Guest {
+    pub(super) async fn new(vmm: Qemu, master: Master, prepared: Prepared) -> Result<Self, Error> {
+        let guest = Self { mounted: None, master, vmm, prepared, commands: AtomicU32::new(0) };
+        if guest.prepared.config.spec.init == Init::Systemd {
+            guest.wait_for_systemd().await?;
+        }
+        Ok(guest)
+    }
+
+    /// systemd is complete when no job is left; a failed unit is the user's to judge.
+    async fn wait_for_systemd(&self) -> Result<(), Error> {
+        let script = "until systemctl is-system-running --wait >/run/banger/systemd; do \
+                      grep -q degraded /run/banger/systemd && exit 0; sleep 0.2; done";
+        let waiting = step(&self.master, "waiting for systemd", script.to_owned());
+        match tokio::time::timeout(SYSTEMD_LIMIT, waiting).await {
+            Ok(done) => done.during(Stage::Boot),
+            Err(_) => Err(Cause::from(VmmError::Silent {
+                seconds: SYSTEMD_LIMIT.as_secs(),
+                accelerator: "systemd",
+            })
+            .during(Stage::Boot)),
+        }
+    }
+
+    /// The VM's name.
+    #[must_use]
+    pub fn name(&self) -> &VmName {
+        self.prepared.name()
+    }
+
+    /// The last lines of the guest's console.
+    #[must_use]
+    pub fn console_tail(&self) -> String {
+        self.vmm.console_tail()
+    }
+
+    /// Sends what changed in the workspace and puts it in place; nothing without a workspace.
+    ///
+    /// # Errors
+    /// Where a file cannot be read here or written there.
+    pub async fn sync(&mut self) -> Result<SyncReport, Error> {
+        let events = self.prepared.events.clone();
+        let _stage = stages::start(&events, Stage::Sync);
+        let Some(scans) = self.prepared.scans.take() else {
+            return Ok(SyncReport::default());
+        };
+        let applied = tokio::select! {
+            applied = scans.apply(&self.master, &events) => applied,
+            error = self.vmm.failure() => Err(error.into()),
+        };
+        match applied {
+            Ok((mounted, report)) => {
+                self.mounted = Some(mounted);
+                Ok(report)
+            }
+            Err(cause) => {
+                // Should the disk itself be what is wrong, the next run starts from an empty one.
+                if let (Cause::Exec(_), Some(disk)) = (&cause, &self.prepared.workspace_disk) {
+                    disk.forget().during(Stage::Sync)?;
+                }
+                Err(self.failed(Stage::Sync, cause).await)
+            }
+        }
+    }
+
+    /// Runs a command with the given streams and returns its exit status; death by signal `n` is
+    /// `128 + n`.
+    ///
+    /// `interrupt` is awaited beside the command; when it resolves with a signal's name (`INT`,
+    /// `TERM`, …) that signal goes to the command's process group, and it is awaited again.
+    ///
+    /// # Errors
+    /// Where the guest or the connection ends before the command does.
+    pub async fn run(
+        &mut self,
+        command: GuestCommand,
+        streams: Streams<'_>,
+        mut interrupt: impl AsyncFnMut() -> &'static str,
+    ) -> Result<u8, Error> {
+        let mark = self.commands.fetch_add(1, Ordering::Relaxed).to_string();
+        let command = command.marked(&mark);
+        let events = self.prepared.events.clone();
+        let _stage = stages::start(&events, Stage::Command);
+        let Self { master, vmm, .. } = self;
+        let failure = vmm.failure();
+        tokio::pin!(failure);
+        let running = stream::run(master, &command, streams);
+        tokio::pin!(running);
+        let result = loop {
+            tokio::select! {
+                status = &mut running => break status.map_err(Cause::from),
+                error = &mut failure => break Err(error.into()),
+                signal = interrupt() => {
+                    let script = command::signal_text(&mark, signal);
+                    if let Err(error) = step(master, "signalling the command", script).await {
+                        tracing::debug!(%error, "the command may have ended already");
+                    }
+                }
+            }
+        };
+        match result {
+            Ok(status) => Ok(status),
+            Err(cause) => Err(self.failed(Stage::Command, cause).await),
+        }
+    }
+
+    /// Runs a command on our terminal.
+    ///
+    /// # Errors
+    /// As [`Guest::run`].
+    pub async fn run_on_terminal(&mut self, command: GuestCommand) -> Result<u8, Error> {
+        let events = self.prepared.events.clone();
+        let _stage = stages::start(&events, Stage::Command);
+        let result = tokio::select! {
+            status = terminal::run(&self.master, &command) => status.map_err(Cause::from),
+            error = self.vmm.failure() => Err(error.into()),
+        };
+        match result {
+            Ok(status) => Ok(status),
+            Err(cause) => Err(self.failed(Stage::Command, cause).await),
+        }
+    }
+
+    /// Brings a file or directory back to the host.
+    ///
+    /// # Errors
+    /// Where it is not there, or cannot be written here.
+    pub async fn fetch(&mut self, guest: &Path, host: &Path) -> Result<(), Error> {
+        let events = self.prepared.events.clone();
+        let _stage = stages::start(&events, Stage::Fetch);
+        let sftp = self.master.sftp().await.during(Stage::Fetch)?;
+        let progress = |_files: u64, bytes: u64| {
+            events.progress(Stage::Fetch, "bringing files back", bytes, None);
+        };
+        pull(&sftp, guest, host, progress).await.during(Stage::Fetch).map(drop)
+    }
+
+    /// Ends the VM and removes all that was its own. What was built on the workspace disk stays
+    /// for the next run.
+    ///
+    /// # Errors
+    /// Where something cannot be removed, or is still there afterwards.
+    pub async fn shutdown(self) -> Result<Shutdown, Error> {
+        let events = self.prepared.events.clone();
+        let _stage = stages::start(&events, Stage::Teardown);
+        let frozen = self.freeze().await;
+        let Self { mounted, master, vmm, prepared, .. } = self;
+        master.close().await;
+        vmm.kill().await;
+        let Prepared { workspace_disk, run_dir, .. } = prepared;
+        let mut report = Shutdown::default();
+        if let (Some(disk), Some(mounted), true) = (workspace_disk, mounted, frozen)
+            && (mounted.changed || disk.dirty().during(Stage::Teardown)?)
+        {
+            let save = |key: &str, path: &Utf8Path| mounted.save(key, path);
+            report.workspace_kept =
+                disk.commit(&mounted.keys(), save).await.during(Stage::Teardown)?;
+        }
+        let path = run_dir.path().to_owned();
+        drop(run_dir);
+        let left = remains::processes(&path).during(Stage::Teardown)?;
+        if !left.is_empty() || path.exists() {
+            let what = format!("`{path}` or its processes {left:?} are still there");
+            return Err(Cause::Io(std::io::Error::other(what)).during(Stage::Teardown));
+        }
+        Ok(report)
+    }
+
+    /// Leaves the VM running under its name after we end.
+    ///
+    /// # Errors
+    /// Where its record cannot be written; the VM ends then.
+    pub fn keep(self) -> Result<VmName, Error> {
+        let Self { master, vmm, prepared, .. } = self;
+        let Prepared { mut record, mut run_dir, workspace_disk, .. } = prepared;
+        record.meta.kept = true;
+        record.write(run_dir.path()).during(Stage::Teardown)?;
+        drop(master);
+        run_dir.stay();
+        if let Some(disk) = workspace_disk {
+            // The VM goes on writing to it; `stop` or a sweep removes it with the record.
+            std::mem::forget(disk);
+        }
+        vmm.release();
+        Ok(record.meta.name)
+    }
+
+    /// Has the guest write out the workspace disk and hold still. `false` where there is none, or
+    /// the guest does not answer: what it built is then lost, and nothing else.
+    async fn freeze(&self) -> bool {
+        if self.mounted.is_none() {
+            return false;
+        }
+        let freezing = step(&self.master, "freezing the workspace disk", freeze_script());
+        match tokio::time::timeout(FREEZE_LIMIT, freezing).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "what was built is not kept");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// An error with the console's tail; if the VM is what ended, that is the error.
+    async fn failed(&mut self, stage: Stage, cause: Cause) -> Error {
+        let grace = Duration::from_millis(500);
+        let cause = match cause {
+            Cause::Vmm(_) | Cause::Sync(_) => cause,
+            // A dying VM takes the connection with it, and either may be noticed first.
+            other => match tokio::time::timeout(grace, self.vmm.failure()).await {
+                Ok(error) => error.into(),
+                Err(_) => other,
+            },
+        };
+        Error { console: Some(self.console_tail()), ..cause.during(stage) }
+    }
+}

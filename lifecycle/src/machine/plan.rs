@@ -1,0 +1,38 @@
+//! What a VM is to be, before anything of it exists.
+
+use camino::Utf8PathBuf;
+
+use super::BootFiles;
+use crate::layer::Layer;
+use crate::spec::{VmName, VmSpec};
+use crate::sync::Root;
+
+/// A VM to be: checked settings, and guards on the shared files it will use.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its name; a generated one where `None`.
+    pub name: Option<VmName>,
+    /// Its shape.
+    pub spec: VmSpec,
+    /// What it boots from.
+    pub boot: BootFiles,
+    /// The read-only drives it gets.
+    pub layers: Vec<Layer>,
+    /// The workspace that is synced into it.
+    pub workspace: Option<WorkspacePlan>,
+    /// Whether it may be told to stay after its command.
+    pub may_be_kept: bool,
+    /// The directory its commands and shells start in, where it exists in the guest.
+    pub directory: Option<Utf8PathBuf>,
+}
+
+/// A workspace to be synced.
+#[derive(Clone, Debug)]
+pub struct WorkspacePlan {
+    /// The workspace's root directory: names its disk.
+    pub root: Utf8PathBuf,
+    /// The trees to send.
+    pub roots: Vec<Root>,
+    /// The directory for build output, which stays in the guest's own disk.
+    pub target: Utf8PathBuf,
+}

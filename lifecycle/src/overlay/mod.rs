@@ -1,0 +1,49 @@
+//! The private writable disks of one VM over shared, never written bases.
+//!
+//! [`qcow2`] is the root disk's overlay; [`workspace_disk`] keeps a workspace's sources and
+//! `target/` warm from run to run.
+
+pub(crate) mod qcow2;
+pub(crate) mod workspace_disk;
+
+pub(crate) use workspace_disk::WorkspaceDisk;
+
+use std::io;
+
+use camino::Utf8PathBuf;
+
+use crate::process::ToolError;
+
+/// Why a disk could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OverlayError {
+    /// `qemu-img` or `mke2fs` failed.
+    #[error("cannot make the disk `{path}`")]
+    Create {
+        /// The disk.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: ToolError,
+    },
+    /// A file could not be read, written or moved.
+    #[error("cannot prepare the disks")]
+    Io(#[from] io::Error),
+}
+
+impl OverlayError {
+    /// What mends it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Create { source, .. } => source
+                .missing_program()
+                .map(|program| format!("`cargo banger doctor --fix` installs `{program}`")),
+            Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => Some(
+                "free some disk space; `cargo banger gc` removes what is not in use".to_owned(),
+            ),
+            Self::Io(_) => None,
+        }
+    }
+}

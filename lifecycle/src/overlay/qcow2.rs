@@ -1,0 +1,45 @@
+//! qcow2 overlays: a sparse private top over a backing file.
+
+use camino::Utf8Path;
+use fs_err as fs;
+use tokio::process::Command;
+
+use super::OverlayError;
+use crate::process::run_tool;
+
+/// The format of a backing file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backing {
+    Raw,
+    Qcow2,
+}
+
+/// Creates `path` over `backing`, `extra` bytes larger than it.
+///
+/// The virtual size is what limits the overlay: the guest's filesystem grows into it and then
+/// reports "no space left", as on any disk.
+pub(crate) async fn create(
+    path: &Utf8Path,
+    backing: &Utf8Path,
+    format: Backing,
+    size: Option<u64>,
+) -> Result<(), OverlayError> {
+    let format = match format {
+        Backing::Raw => "raw",
+        Backing::Qcow2 => "qcow2",
+    };
+    let mut command = Command::new("qemu-img");
+    command.args(["create", "-q", "-f", "qcow2", "-F", format, "-b", backing.as_str()]);
+    command.arg(path.as_str());
+    command.args(size.map(|bytes| bytes.to_string()));
+    run_tool(&mut command)
+        .await
+        .map(drop)
+        .map_err(|source| OverlayError::Create { path: path.to_owned(), source })
+}
+
+/// Bytes that a sparse file really takes up.
+pub(crate) fn allocated(path: &Utf8Path) -> std::io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(fs::metadata(path)?.blocks() * 512)
+}

@@ -1,0 +1,238 @@
+//! The disk that keeps one workspace warm: its sources as last synced, and its `target/`.
+//!
+//! ```text
+//! blank ◄── disk-1 ◄── disk-2 ◄── run-a.qcow2      each a qcow2 overlay on the one before;
+//!            (never written again)  └ run-b.qcow2   each run has a private top
+//! ```
+//!
+//! A run that ends well and wrote something makes its top the newest generation by a rename, so a
+//! run killed at any moment changes nothing, and runs side by side share all that is warm. Of two
+//! runs that started from the same generation, the first to finish wins.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::OverlayError;
+use super::qcow2::{self, Backing};
+use crate::process::run_tool;
+use crate::rundir::{FileLock, Layout};
+
+/// Virtual size of a workspace disk in bytes: 64 GiB, sparse.
+const SIZE: u64 = 64 << 30;
+
+/// What of a top's growth is only the filesystem's own bookkeeping, in bytes.
+const BOOKKEEPING: u64 = 3 << 20;
+
+/// Generations after which the chain is folded into one file.
+const LONGEST_CHAIN: usize = 8;
+
+/// The newest generation of a workspace disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    format: u32,
+    workspace: Utf8PathBuf,
+    id: u64,
+    /// File names, oldest first.
+    chain: Vec<String>,
+    /// File names of the sync manifests, by root key.
+    manifests: BTreeMap<String, String>,
+}
+
+impl Head {
+    const FORMAT: u32 = 1;
+
+    /// Reads the head; anything amiss means a fresh start.
+    fn read(dir: &Utf8Path) -> Option<Self> {
+        let text = fs::read(dir.join("head.json")).ok()?;
+        let head: Self = serde_json::from_slice(&text).ok()?;
+        let whole = head.format == Self::FORMAT && head.chain.iter().all(|f| dir.join(f).exists());
+        whole.then_some(head)
+    }
+
+    fn write(&self, dir: &Utf8Path) -> io::Result<()> {
+        let part = dir.join("head.json.part");
+        fs::write(&part, serde_json::to_vec_pretty(self)?)?;
+        fs::rename(part, dir.join("head.json"))
+    }
+}
+
+/// One run's private top over the newest generation. Dropping it removes the top.
+#[must_use = "dropping the disk removes it"]
+#[derive(Debug)]
+pub(crate) struct WorkspaceDisk {
+    top: Utf8PathBuf,
+    dir: Utf8PathBuf,
+    blank: Utf8PathBuf,
+    workspace: Utf8PathBuf,
+    parent: Option<Head>,
+    /// Held shared, so that no generation under us is removed. Last: outlives the top.
+    _lease: FileLock,
+}
+
+impl WorkspaceDisk {
+    /// Where the private top of a run will be, for its record.
+    pub(crate) fn top_path(layout: &Layout, workspace: &Utf8Path, run: &str) -> Utf8PathBuf {
+        directory(layout, workspace).join(format!("run-{run}.qcow2"))
+    }
+
+    /// Opens a private top over what the last run left.
+    pub(crate) async fn open(
+        layout: &Layout,
+        workspace: &Utf8Path,
+        run: &str,
+    ) -> Result<Self, OverlayError> {
+        let dir = directory(layout, workspace);
+        fs::create_dir_all(&dir)?;
+        let blank = blank_disk(layout).await?;
+        let lease = FileLock::shared(&dir.join("lock")).await?;
+        let parent = Head::read(&dir);
+        let top = Self::top_path(layout, workspace, run);
+        match parent.as_ref().and_then(|head| head.chain.last()) {
+            Some(newest) => qcow2::create(&top, &dir.join(newest), Backing::Qcow2, None).await?,
+            None => qcow2::create(&top, &blank, Backing::Raw, None).await?,
+        }
+        let workspace = workspace.to_owned();
+        Ok(Self { top, dir, blank, workspace, parent, _lease: lease })
+    }
+
+    /// The private top, for the VMM.
+    pub(crate) fn top(&self) -> &Utf8Path {
+        &self.top
+    }
+
+    /// The manifest of what the disk holds of a root, if it holds anything.
+    pub(crate) fn manifest(&self, root_key: &str) -> Option<Utf8PathBuf> {
+        Some(self.dir.join(self.parent.as_ref()?.manifests.get(root_key)?))
+    }
+
+    /// Whether the run wrote anything worth keeping. Counts after the VMM has ended.
+    pub(crate) fn dirty(&self) -> io::Result<bool> {
+        Ok(qcow2::allocated(&self.top)? > BOOKKEEPING)
+    }
+
+    /// Forgets the workspace's generations: the guest could not use them.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        match fs::remove_file(self.dir.join("head.json")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes this run's top the newest generation, with the manifests of what it holds.
+    ///
+    /// `save` writes one manifest per root key to the path it is given. Returns whether it was
+    /// kept: not if another run has made a newer generation meanwhile.
+    pub(crate) async fn commit(
+        self,
+        roots: &[String],
+        save: impl Fn(&str, &Utf8Path) -> io::Result<()>,
+    ) -> Result<bool, OverlayError> {
+        let _turn = FileLock::exclusive(&self.dir.join("commit.lock")).await?;
+        let current = Head::read(&self.dir);
+        if current != self.parent {
+            return Ok(false);
+        }
+        let mut head = current.unwrap_or_default();
+        (head.format, head.workspace) = (Head::FORMAT, self.workspace.clone());
+        head.id += 1;
+        // What the head names must be on disk before the head is: a power cut must not leave a
+        // manifest that claims more than the disk holds.
+        fs::File::open(&self.top)?.sync_data()?;
+        let disk = format!("disk-{}.qcow2", head.id);
+        fs::rename(&self.top, self.dir.join(&disk))?;
+        head.chain.push(disk);
+        for root in roots {
+            let manifest = format!("manifest-{}-{root}", head.id);
+            save(root, &self.dir.join(&manifest))?;
+            head.manifests.insert(root.clone(), manifest);
+        }
+        head.write(&self.dir)?;
+        let (dir, blank) = (self.dir.clone(), self.blank.clone());
+        drop(self);
+        fold(&dir, &blank, head).await?;
+        Ok(true)
+    }
+}
+
+impl Drop for WorkspaceDisk {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.top)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a workspace disk stays");
+        }
+    }
+}
+
+/// A workspace's directory in the cache.
+fn directory(layout: &Layout, workspace: &Utf8Path) -> Utf8PathBuf {
+    let key = blake3::hash(workspace.as_str().as_bytes()).to_hex();
+    layout.workspaces().join(&key[..24])
+}
+
+/// The empty filesystem under every workspace's first generation, made once.
+async fn blank_disk(layout: &Layout) -> Result<Utf8PathBuf, OverlayError> {
+    let path = layout.workspaces().join("blank-v1.raw");
+    if path.exists() {
+        return Ok(path);
+    }
+    let _turn = FileLock::exclusive(&layout.workspaces().join(".lock-blank")).await?;
+    if path.exists() {
+        return Ok(path);
+    }
+    let part = layout.workspaces().join("blank-v1.raw.part");
+    fs::File::create(&part)?.set_len(SIZE)?;
+    let mut mke2fs = Command::new("/usr/sbin/mke2fs");
+    // No journal: a generation is only ever kept frozen, and a top that was not is thrown away.
+    mke2fs.args(["-q", "-F", "-t", "ext4", "-m", "0", "-O", "^has_journal,^resize_inode"]);
+    mke2fs.args(["-E", "lazy_itable_init=1,nodiscard", "-L", "banger-work", part.as_str()]);
+    run_tool(&mut mke2fs)
+        .await
+        .map_err(|source| OverlayError::Create { path: path.clone(), source })?;
+    fs::rename(part, &path)?;
+    Ok(path)
+}
+
+/// Removes what no head names, and folds a long chain into one file, where nobody else uses it.
+async fn fold(dir: &Utf8Path, blank: &Utf8Path, mut head: Head) -> Result<(), OverlayError> {
+    let Some(_alone) = FileLock::try_exclusive(&dir.join("lock"))? else {
+        return Ok(());
+    };
+    if head.chain.len() > LONGEST_CHAIN {
+        let newest = dir.join(head.chain.last().expect("a chain past its limit is not empty"));
+        let folded = format!("disk-{}-folded.qcow2", head.id);
+        let part = dir.join(format!("{folded}.part"));
+        let mut convert = Command::new("qemu-img");
+        convert.args(["convert", "-q", "-O", "qcow2", "-F", "raw", "-B", blank.as_str()]);
+        convert.args([newest.as_str(), part.as_str()]);
+        run_tool(&mut convert)
+            .await
+            .map_err(|source| OverlayError::Create { path: part.clone(), source })?;
+        fs::rename(&part, dir.join(&folded))?;
+        head.chain = vec![folded];
+        head.write(dir)?;
+    }
+    remove_unnamed(dir, &head)?;
+    Ok(())
+}
+
+/// Removes generations and manifests that the head does not name.
+fn remove_unnamed(dir: &Utf8Path, head: &Head) -> io::Result<()> {
+    for entry in dir.read_dir_utf8()? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ours = name.starts_with("disk-") || name.starts_with("manifest-");
+        let named = head.chain.iter().any(|file| file == name)
+            || head.manifests.values().any(|file| file == name);
+        if ours && !named {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! One VM's directory: whoever holds its lock owns the VM.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+
+use super::{FileLock, Layout};
+use crate::spec::VmName;
+
+/// How many generated names are tried before giving up.
+const NAME_ATTEMPTS: usize = 64;
+
+/// Why a VM could not get a directory of its own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunDirError {
+    /// A VM of that name runs.
+    #[error("a VM named `{0}` exists already")]
+    NameTaken(VmName),
+    /// No generated name was free.
+    #[error("no free name among {NAME_ATTEMPTS} generated ones")]
+    NoFreeName,
+    /// The directory could not be made.
+    #[error("cannot make the run directory")]
+    Io(#[from] io::Error),
+}
+
+impl RunDirError {
+    /// What mends it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NameTaken(name) => Some(format!(
+                "`cargo banger shell {name}` enters it, `cargo banger stop {name}` removes it"
+            )),
+            Self::NoFreeName => Some("`cargo banger ps` lists what runs".to_owned()),
+            Self::Io(_) => None,
+        }
+    }
+}
+
+/// A run directory that we own. Dropping it removes the directory, unless it was told to stay.
+#[must_use = "dropping the run directory removes it"]
+#[derive(Debug)]
+pub struct RunDir {
+    path: Utf8PathBuf,
+    name: VmName,
+    lock: FileLock,
+    stays: bool,
+}
+
+impl RunDir {
+    /// Makes the directory of a new VM, under the given name or a generated one.
+    ///
+    /// # Errors
+    /// Where the name is taken, or the directory cannot be made.
+    pub async fn create(layout: &Layout, name: Option<&VmName>) -> Result<Self, RunDirError> {
+        let runs = layout.runs();
+        private_dir(&runs)?;
+        private_dir(layout.runtime())?;
+        // Between its making and its locking a directory looks like a dead one's: keep sweeps out.
+        let _turn = FileLock::exclusive(&guard_path(layout)).await?;
+        if let Some(name) = name {
+            return Self::claim(&runs, name)?.ok_or_else(|| RunDirError::NameTaken(name.clone()));
+        }
+        for _ in 0..NAME_ATTEMPTS {
+            let generated = petname::petname(2, "-").and_then(|name| name.parse().ok());
+            if let Some(name) = generated
+                && let Some(run_dir) = Self::claim(&runs, &name)?
+            {
+                return Ok(run_dir);
+            }
+        }
+        Err(RunDirError::NoFreeName)
+    }
+
+    /// Makes and locks the directory, unless it is there.
+    fn claim(runs: &Utf8Path, name: &VmName) -> io::Result<Option<Self>> {
+        let path = runs.join(name.as_str());
+        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            made => made?,
+        }
+        let lock = FileLock::try_exclusive(&path.join("lock"))?
+            .ok_or_else(|| io::Error::other("somebody locked a directory that was not there"))?;
+        Ok(Some(Self { path, name: name.clone(), lock, stays: false }))
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
+    /// The VM's name.
+    #[must_use]
+    pub fn name(&self) -> &VmName {
+        &self.name
+    }
+
+    /// The lock, which a VMM that is to outlive us inherits.
+    #[must_use]
+    pub fn lock(&self) -> &FileLock {
+        &self.lock
+    }
+
+    /// Leaves the directory where it is when this is dropped.
+    pub fn stay(&mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        if !self.stays
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(%error, "a run directory stays");
+        }
+    }
+}
+
+/// The lock under which run directories appear and disappear.
+pub(crate) fn guard_path(layout: &Layout) -> Utf8PathBuf {
+    layout.runs().join(".lock")
+}
+
+/// Where a VM's SSH control socket is: in the short runtime directory.
+pub(crate) fn control_path(layout: &Layout, name: &VmName) -> Utf8PathBuf {
+    let key = blake3::hash(name.as_str().as_bytes()).to_hex();
+    layout.runtime().join(&key[..12])
+}
+
+/// Makes a directory that only its owner can read.
+fn private_dir(path: &Utf8Path) -> io::Result<()> {
+    if !path.is_dir() {
+        fs::create_dir_all(path)?;
+        fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
+        (dir, layout)
+    }
+
+    #[tokio::test]
+    async fn a_name_is_taken_until_its_owner_is_gone() {
+        let (_dir, layout) = layout();
+        let name: VmName = "one".parse().unwrap();
+        let first = RunDir::create(&layout, Some(&name)).await.unwrap();
+        let error = RunDir::create(&layout, Some(&name)).await.unwrap_err();
+        assert!(error.to_string().contains("`one`"), "{error}");
+        drop(first);
+        let again = RunDir::create(&layout, Some(&name)).await.unwrap();
+        assert!(again.path().is_dir());
+    }
+
+    #[tokio::test]
+    async fn generated_names_are_valid_and_differ() {
+        let (_dir, layout) = layout();
+        let one = RunDir::create(&layout, None).await.unwrap();
+        let two = RunDir::create(&layout, None).await.unwrap();
+        assert_ne!(one.name(), two.name());
+    }
+}

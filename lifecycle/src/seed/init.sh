@@ -1,0 +1,106 @@
+#!/bin/busybox sh
+# Process 1 of a guest, from the initrd: finds the root disk, mounts what the VM was given, starts
+# sshd, says so on the console and hands over to the root filesystem's own process 1.
+# Every step that may fail says why on the console, where the host is listening.
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin
+tab="$(printf '\t')"
+
+fail() {
+    echo "banger: gave up: $*"
+    busybox poweroff -f
+    busybox sleep 60
+}
+
+busybox mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+. /seed/config
+
+# Loads modules; one that is built in, or is of another kernel, is no reason to stop.
+load() {
+    for module in /modules/"$1"/*.ko; do
+        [ -e "$module" ] && insmod "$module" 2>>/insmod.log
+    done
+}
+
+# Prints the device of the disk with this serial number.
+disk() {
+    for device in $sys/block/vd*; do
+        serial=
+        [ -e "$device/serial" ] && read -r serial <"$device/serial"
+        [ "$serial" = "$1" ] && echo "/dev/${device##*/}"
+    done
+}
+
+load disk
+sys=/sys
+root="$(disk root)"
+[ -n "$root" ] || fail "no root disk: the kernel needs virtio_mmio and virtio_blk ($(tail -n 1 /insmod.log 2>/dev/null))"
+mount -t ext4 -o noatime,noinit_itable "$root" /root 2>/insmod.log ||
+    fail "cannot mount the root disk: $(cat /insmod.log)"
+[ -x /root/usr/sbin/sshd ] || fail "the root disk has no /usr/sbin/sshd (package openssh-server)"
+
+# What the network, layers and entropy need loads beside the rest: the guest has two CPUs more often than not.
+(
+    load late
+    ip link set lo up
+    if [ -n "$ADDRESS" ]; then
+        ip addr add "$ADDRESS" dev eth0 && ip link set eth0 up && ip route add default via "$GATEWAY" ||
+            echo "banger: no network device"
+    fi
+) &
+network=$!
+
+mkdir -p /root/proc /root/sys /root/dev /root/run /root/tmp
+mount -t proc proc /root/proc
+mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /root/run
+mkdir -p /root/run/banger /root/run/sshd
+chmod 700 /root/run/banger
+cp /seed/* /bin/busybox /root/run/banger/
+chmod 600 /root/run/banger/host_key
+mount --move /sys /root/sys
+sys=/root/sys
+mount --move /dev /root/dev
+mkdir -p /root/dev/pts /root/dev/shm
+mount -t devpts -o mode=620,gid=5,ptmxmode=666 devpts /root/dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
+
+hostname "$HOSTNAME"
+echo "$HOSTNAME" >/root/etc/hostname
+printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n' "$HOSTNAME" >/root/etc/hosts
+read -r uuid </proc/sys/kernel/random/uuid
+echo "${uuid//-/}" >/root/etc/machine-id
+[ -n "$DNS" ] && { rm -f /root/etc/resolv.conf; echo "nameserver $DNS" >/root/etc/resolv.conf; }
+[ -d /root/etc/profile.d ] && cp /seed/profile.sh /root/etc/profile.d/banger.sh
+
+chroot /root /usr/sbin/sshd -f /run/banger/sshd_config -E /run/banger/sshd.log &
+sshd=$!
+wait "$network"
+
+# Layers and the workspace disk: serial, filesystem, options, mount point.
+while IFS="$tab" read -r serial type options path; do
+    mkdir -p "/root$path"
+    mount -t "$type" -o "$options" "$(disk "$serial")" "/root$path" || echo "banger: cannot mount $serial at $path"
+done </seed/disks
+
+if [ -n "$CARGO_HOME" ]; then
+    mkdir -p "/root$CARGO_HOME"
+    [ -e /root/opt/banger/vendor/config.toml ] && cp /root/opt/banger/vendor/config.toml "/root$CARGO_HOME/config.toml"
+fi
+
+# Takes the space that the overlay grants; nothing waits for it.
+[ -x /root/sbin/resize2fs ] && chroot /root /sbin/resize2fs "$root" >/dev/null 2>/insmod.log &
+
+wait "$sshd" || fail "sshd does not start: $(cat /root/run/banger/sshd.log)"
+echo "banger: ready" >/root/dev/console
+
+if [ "$INIT" = systemd ]; then
+    # banger's sshd keeps the port; a login prompt on the console would only write into the log.
+    mkdir -p /root/run/systemd/system
+    for unit in ssh.service ssh.socket serial-getty@ttyS0.service getty@tty1.service; do
+        ln -sf /dev/null "/root/run/systemd/system/$unit"
+    done
+    [ -x /root/sbin/init ] || fail "the root disk has no /sbin/init (package systemd-sysv)"
+    exec /bin/busybox switch_root /root /sbin/init
+fi
+exec /bin/busybox switch_root /root /run/banger/busybox sh /run/banger/quick-init.sh

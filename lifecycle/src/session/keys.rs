@@ -1,0 +1,96 @@
+//! The user's keys for guests: one to log in with, one that guests show.
+//!
+//! Both are made once per user, by `ssh-keygen`, and kept 0600 under the state directory; the
+//! guest's host key is known before it boots, so there is no trust on first use.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+use std::os::unix::fs::PermissionsExt as _;
+use tokio::process::Command;
+
+use super::SessionError;
+use crate::process::run_tool;
+use crate::rundir::FileLock;
+
+/// Both key pairs, read.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    identity: Utf8PathBuf,
+    user_public: String,
+    host_private: String,
+    host_public: String,
+}
+
+impl std::fmt::Debug for Keys {
+    /// Leaves the private key out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// Reads the keys in `dir`, making those that are missing.
+    pub(crate) async fn ensure(dir: &Utf8Path) -> Result<Self, SessionError> {
+        let (identity, host) = (dir.join("id_ed25519"), dir.join("host_ed25519"));
+        if !public(&identity).exists() || !public(&host).exists() {
+            fs::create_dir_all(dir)?;
+            fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+            let _lock = FileLock::exclusive(&dir.join(".lock")).await?;
+            make(&identity).await?;
+            make(&host).await?;
+        }
+        Ok(Self {
+            user_public: fs::read_to_string(public(&identity))?,
+            host_private: fs::read_to_string(&host)?,
+            host_public: fs::read_to_string(public(&host))?,
+            identity,
+        })
+    }
+
+    /// The private key to log in with.
+    pub(crate) fn identity(&self) -> &Utf8Path {
+        &self.identity
+    }
+
+    /// The public half of [`Keys::identity`], for the guest's `authorized_keys`.
+    pub(crate) fn user_public(&self) -> &str {
+        &self.user_public
+    }
+
+    /// The guest's own private key.
+    pub(crate) fn host_private(&self) -> &str {
+        &self.host_private
+    }
+
+    /// The public half, for `known_hosts`.
+    pub(crate) fn host_public(&self) -> &str {
+        &self.host_public
+    }
+}
+
+/// The public key's file.
+fn public(private: &Utf8Path) -> Utf8PathBuf {
+    Utf8PathBuf::from(format!("{private}.pub"))
+}
+
+/// Makes one pair under a temporary name; the public half, renamed last, says it is complete.
+async fn make(private: &Utf8Path) -> Result<(), SessionError> {
+    if public(private).exists() {
+        return Ok(());
+    }
+    let part = Utf8PathBuf::from(format!("{private}.part"));
+    for stale in [&part, &public(&part)] {
+        match fs::remove_file(stale) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "banger", "-f", part.as_str()]);
+    run_tool(&mut keygen)
+        .await
+        .map_err(|source| SessionError::Key { path: private.to_owned(), source })?;
+    fs::rename(&part, private)?;
+    fs::rename(public(&part), public(private))?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The SSH master: one `ssh -M` child per VM, gone when we are.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use openssh_mux_client::Connection;
+use openssh_sftp_client::{Sftp, SftpOptions};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::config::HOST;
+use super::{SessionError, SshConfig};
+use crate::process::{last_lines, tie_to_parent};
+
+/// How long the whole login may take. Emulated guests on a busy host need seconds.
+const LOGIN_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running master. Dropping it kills `ssh`, which removes its socket at the next sweep if not
+/// before; [`Master::close`] does so in order.
+#[must_use = "dropping the master ends the connection"]
+#[derive(Debug)]
+pub(crate) struct Master {
+    child: Child,
+    config: SshConfig,
+}
+
+impl Master {
+    /// Logs in. Returns when sessions can be opened.
+    ///
+    /// `ssh` runs a local command once it is logged in and its socket listens: that word on its
+    /// standard output is the event that is waited for.
+    pub(crate) async fn connect(config: SshConfig) -> Result<Self, SessionError> {
+        let mut command = Command::new("ssh");
+        command
+            .args(["-F", config.file().as_str(), "-M", "-N", "-T"])
+            .args(["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo ready", HOST])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = tie_to_parent(&mut command).spawn().map_err(SessionError::Start)?;
+        let stdout = child.stdout.take().expect("standard output is piped");
+        let mut line = String::new();
+        let mut stdout = BufReader::new(stdout);
+        match tokio::time::timeout(LOGIN_LIMIT, stdout.read_line(&mut line)).await {
+            Err(_) => Err(SessionError::Silent(LOGIN_LIMIT.as_secs())),
+            Ok(Ok(read)) if read > 0 => Ok(Self { child, config }),
+            Ok(_) => Err(SessionError::Refused(stderr_of(&mut child).await)),
+        }
+    }
+
+    /// The configuration it runs with.
+    pub(crate) fn config(&self) -> &SshConfig {
+        &self.config
+    }
+
+    /// A connection to the master, for one session with raw exit statuses.
+    pub(crate) async fn multiplex(&self) -> Result<Connection, SessionError> {
+        Connection::connect(self.config.control())
+            .await
+            .map_err(|error| SessionError::Lost(error.to_string()))
+    }
+
+    /// An SFTP client over a session of its own.
+    pub(crate) async fn sftp(&self) -> Result<Sftp, SessionError> {
+        let control: Box<std::path::Path> = self.config.control().as_std_path().into();
+        let session = Arc::new(openssh::Session::resume_mux(control, None));
+        // Replies are small and requests many: flush at once, the pipeline keeps the pipe full.
+        let options = SftpOptions::new().flush_interval(Duration::ZERO);
+        Sftp::from_clonable_session(session, options)
+            .await
+            .map_err(|error| SessionError::Lost(error.to_string()))
+    }
+
+    /// Resolves when the master ends by itself, with what it said.
+    pub(crate) async fn ended(&mut self) -> String {
+        let _ = self.child.wait().await;
+        stderr_of(&mut self.child).await
+    }
+
+    /// Kills `ssh`, waits for its end and removes its socket.
+    pub(crate) async fn close(mut self) {
+        let _ = self.child.kill().await;
+        remove_socket(self.config.control());
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        let _ = self.child.start_kill();
+        remove_socket(self.config.control());
+    }
+}
+
+/// Removes the control socket if it is there.
+fn remove_socket(path: &Utf8Path) {
+    if let Err(error) = fs_err::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "control socket stays");
+    }
+}
+
+/// What `ssh` wrote before it ended.
+async fn stderr_of(child: &mut Child) -> String {
+    let mut text = Vec::new();
+    if let Some(stderr) = child.stderr.as_mut() {
+        let reading = stderr.take(64 << 10).read_to_end(&mut text).await;
+        if let Err(error) = reading {
+            tracing::debug!(%error, "ssh's standard error cannot be read");
+        }
+    }
+    let text = last_lines(&String::from_utf8_lossy(&text), 6);
+    if text.is_empty() { "the connection was closed".to_owned() } else { text }
+}

@@ -1,0 +1,216 @@
+//! Clearing what dead runs left: at the start of every command, and by `gc`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+
+use super::remains;
+use crate::rundir::run::{control_path, guard_path};
+use crate::rundir::{FileLock, Layout, Record};
+use crate::spec::VmName;
+
+/// Something of ours that nobody owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Leftover {
+    /// A run whose owner died; its processes, files and directory.
+    Run(Utf8PathBuf),
+    /// A socket that no run owns.
+    Socket(Utf8PathBuf),
+    /// A workspace disk's top that no run owns.
+    Disk(Utf8PathBuf),
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(path) => write!(f, "run of a dead process: {path}"),
+            Self::Socket(path) => write!(f, "socket of no run: {path}"),
+            Self::Disk(path) => write!(f, "disk of no run: {path}"),
+        }
+    }
+}
+
+/// Finds what nobody owns, and leaves it.
+///
+/// # Errors
+/// Where a directory of ours cannot be read.
+pub async fn leftovers(layout: &Layout) -> io::Result<Vec<Leftover>> {
+    visit(layout, false).await
+}
+
+/// Finds what nobody owns, and removes it.
+///
+/// # Errors
+/// Where something cannot be removed.
+pub async fn sweep(layout: &Layout) -> io::Result<Vec<Leftover>> {
+    visit(layout, true).await
+}
+
+async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
+    if !layout.runs().is_dir() {
+        return Ok(Vec::new());
+    }
+    let _turn = FileLock::exclusive(&guard_path(layout)).await?;
+    let (mut live, mut found) = (BTreeSet::new(), Vec::new());
+    for run_dir in run_directories(layout)? {
+        match dead_lock(&run_dir)? {
+            None => drop(live.insert(run_dir)),
+            Some(_lock) => {
+                if remove {
+                    bury(layout, &run_dir)?;
+                }
+                found.push(Leftover::Run(run_dir));
+            }
+        }
+    }
+    let sockets = unowned(layout.runtime(), &owned_sockets(layout, &live), |_| true)?;
+    found.extend(sockets.into_iter().map(Leftover::Socket));
+    for workspace in subdirectories(&layout.workspaces())? {
+        let is_top = |name: &str| name.starts_with("run-");
+        let tops = unowned(&workspace, &owned_files(&live), is_top)?;
+        found.extend(tops.into_iter().map(Leftover::Disk));
+    }
+    if remove {
+        for leftover in &found {
+            if let Leftover::Socket(path) | Leftover::Disk(path) = leftover {
+                remove_file(path)?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The directories under which VMs' records are.
+pub(crate) fn run_directories(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
+    subdirectories(&layout.runs())
+}
+
+/// The lock of a run whose owner is dead and which was not told to stay; `None` for a live one.
+fn dead_lock(run_dir: &Utf8Path) -> io::Result<Option<FileLock>> {
+    let Some(lock) = FileLock::try_exclusive(&run_dir.join("lock"))? else {
+        return Ok(None);
+    };
+    let kept = Record::read(run_dir).is_some_and(|record| record.meta.kept);
+    if kept && !remains::processes(run_dir)?.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(lock))
+}
+
+/// Ends a dead run: its processes, what it owned elsewhere, its directory.
+pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<()> {
+    remains::kill(run_dir)?;
+    if let Some(record) = Record::read(run_dir) {
+        for path in &record.meta.owns {
+            remove_file(path)?;
+        }
+    }
+    if let Some(name) = run_dir.file_name().and_then(|name| name.parse::<VmName>().ok()) {
+        remove_file(&control_path(layout, &name))?;
+    }
+    fs::remove_dir_all(run_dir)
+}
+
+/// The sockets of live runs.
+fn owned_sockets(layout: &Layout, live: &BTreeSet<Utf8PathBuf>) -> BTreeSet<Utf8PathBuf> {
+    let names = live.iter().filter_map(|dir| dir.file_name()?.parse::<VmName>().ok());
+    names.map(|name| control_path(layout, &name)).collect()
+}
+
+/// The files outside their directories that live runs own.
+fn owned_files(live: &BTreeSet<Utf8PathBuf>) -> BTreeSet<Utf8PathBuf> {
+    let records = live.iter().filter_map(|dir| Record::read(dir));
+    records.flat_map(|record| record.meta.owns).collect()
+}
+
+/// The entries of a directory that match and are not in `owned`.
+fn unowned(
+    dir: &Utf8Path,
+    owned: &BTreeSet<Utf8PathBuf>,
+    matches: impl Fn(&str) -> bool,
+) -> io::Result<Vec<Utf8PathBuf>> {
+    let entries = match dir.read_dir_utf8() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        // ssh binds its socket under a longer temporary name first.
+        let owner = owned.iter().any(|path| entry.path().as_str().starts_with(path.as_str()));
+        if matches(entry.file_name()) && !owner {
+            found.push(entry.into_path());
+        }
+    }
+    Ok(found)
+}
+
+/// The directories in a directory; none where it does not exist.
+fn subdirectories(dir: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
+    let entries = match dir.read_dir_utf8() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.into_path());
+        }
+    }
+    Ok(found)
+}
+
+/// Removes a file that may be gone already.
+fn remove_file(path: &Utf8Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rundir::RunDir;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
+        (dir, layout)
+    }
+
+    #[tokio::test]
+    async fn a_live_run_is_left_and_a_dead_one_removed() {
+        let (_dir, layout) = layout();
+        let live = RunDir::create(&layout, None).await.unwrap();
+        let dead = layout.runs().join("dead");
+        fs::create_dir(&dead).unwrap();
+        assert_eq!(leftovers(&layout).await.unwrap(), [Leftover::Run(dead.clone())]);
+        sweep(&layout).await.unwrap();
+        assert!(!dead.exists());
+        assert!(live.path().exists());
+        assert!(sweep(&layout).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_socket_without_a_run_is_removed() {
+        let (_dir, layout) = layout();
+        let live = RunDir::create(&layout, None).await.unwrap();
+        let mine = control_path(&layout, live.name());
+        fs::write(&mine, "").unwrap();
+        fs::write(layout.runtime().join("stray"), "").unwrap();
+        assert_eq!(sweep(&layout).await.unwrap().len(), 1);
+        assert!(mine.exists());
+    }
+
+    #[tokio::test]
+    async fn sweeping_nothing_is_no_error() {
+        let (_dir, layout) = layout();
+        assert!(sweep(&layout).await.unwrap().is_empty());
+    }
+}

@@ -1,0 +1,124 @@
+//! The process that runs a VM.
+//!
+//! [`qemu`] is the backend; [`console`] reads what the guest prints; [`clock`] measures what an
+//! emulated guest cannot measure itself. A backend computes its configuration as a value first
+//! ([`qemu::args`]), then applies it.
+
+pub(crate) mod clock;
+pub(crate) mod console;
+pub(crate) mod qemu;
+
+use std::io;
+use std::process::ExitStatus;
+
+use camino::Utf8PathBuf;
+
+use crate::process::describe;
+
+/// What executes the guest's instructions, decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accelerator {
+    Kvm,
+    Tcg,
+}
+
+/// The format of a disk's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Raw,
+    Qcow2,
+}
+
+/// A disk of the VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Disk {
+    /// Node name, and the serial number by which the guest finds it.
+    pub(crate) serial: &'static str,
+    pub(crate) path: Utf8PathBuf,
+    pub(crate) format: Format,
+    pub(crate) read_only: bool,
+}
+
+/// Why a VM did not come up, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmmError {
+    /// The VMM is not installed or cannot be started.
+    #[error("cannot start `{program}`")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The VMM's control connection failed.
+    #[error("cannot talk to the VMM")]
+    Control(#[source] io::Error),
+    /// The VMM refused a command.
+    #[error("the VMM refused `{command}`: {reason}")]
+    Refused {
+        /// The command.
+        command: &'static str,
+        /// The VMM's own words.
+        reason: String,
+    },
+    /// The VMM ended before the guest was ready, or while it was in use.
+    #[error("the VMM {}{}", describe(.status), with(.stderr))]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// What it wrote to standard error.
+        stderr: String,
+    },
+    /// The guest's kernel panicked.
+    #[error("the guest's kernel panicked: {0}")]
+    Panicked(String),
+    /// The guest gave up while booting and said why.
+    #[error("the guest could not boot: {0}")]
+    GaveUp(String),
+    /// The guest switched itself off or rebooted.
+    #[error("the guest switched itself off")]
+    PoweredOff,
+    /// The guest did not become ready in time.
+    #[error("the guest was not ready within {seconds} s ({accelerator})")]
+    Silent {
+        /// The limit.
+        seconds: u64,
+        /// KVM or TCG.
+        accelerator: &'static str,
+    },
+    /// A disk of the VM could not grow on the host.
+    #[error("the host ran out of disk space for the VM's `{0}` disk; the VM was stopped")]
+    HostDiskFull(String),
+    /// A file of the VM could not be prepared.
+    #[error("cannot prepare the VM's files")]
+    Io(#[from] io::Error),
+}
+
+impl VmmError {
+    /// What mends it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("`cargo banger doctor --fix` installs QEMU".to_owned())
+            }
+            Self::Silent { accelerator: "KVM", .. } => Some(
+                "this host's KVM may not run ordinary guests; try `--accel tcg`".to_owned(),
+            ),
+            Self::Silent { .. } => {
+                Some("a busy host may need more time: `--boot-timeout 5m`".to_owned())
+            }
+            Self::HostDiskFull(_) => Some(
+                "free some disk space; `cargo banger gc` removes what is not in use".to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// A standard error text, introduced.
+fn with(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!(": {stderr}") }
+}

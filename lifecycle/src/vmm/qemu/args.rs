@@ -1,0 +1,167 @@
+//! QEMU's arguments, computed as a value.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::seed::Address;
+use crate::spec::{Net, VmSpec};
+use crate::vmm::{Accelerator, Disk, Format};
+
+/// Descriptor on which QEMU finds its control connection.
+pub(crate) const QMP_FD: i32 = 3;
+/// Descriptor on which QEMU finds its console.
+pub(crate) const CONSOLE_FD: i32 = 4;
+
+/// QEMU's user network: its own defaults, written out.
+pub(crate) const ADDRESS: Address =
+    Address { address: "10.0.2.15/24", gateway: "10.0.2.2", dns: "10.0.2.3" };
+
+/// All that decides the arguments.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) spec: VmSpec,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) kernel: Utf8PathBuf,
+    pub(crate) initrd: Utf8PathBuf,
+    pub(crate) console_log: Utf8PathBuf,
+    pub(crate) disks: Vec<Disk>,
+    pub(crate) tsc_khz: Option<u64>,
+}
+
+impl Config {
+    /// The arguments.
+    pub(crate) fn args(&self) -> Vec<String> {
+        let mut args = Vec::new();
+        self.machine(&mut args);
+        self.boot(&mut args);
+        self.disks.iter().for_each(|disk| push_disk(&mut args, disk));
+        self.network(&mut args);
+        self.channels(&mut args);
+        args
+    }
+
+    fn machine(&self, args: &mut Vec<String>) {
+        let (accelerator, cpu) = match self.accelerator {
+            Accelerator::Kvm => ("kvm", "host"),
+            Accelerator::Tcg => ("tcg,thread=multi", "max"),
+        };
+        push(args, "-name", &self.name);
+        push(args, "-machine", "microvm,acpi=on,rtc=on");
+        push(args, "-accel", accelerator);
+        push(args, "-cpu", cpu);
+        push(args, "-smp", &self.spec.vcpu.to_string());
+        push(args, "-m", &format!("{}M", self.spec.ram));
+        args.extend(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"].map(Into::into));
+        push(args, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny");
+        push(args, "-device", "virtio-rng-device");
+    }
+
+    fn boot(&self, args: &mut Vec<String>) {
+        push(args, "-kernel", self.kernel.as_str());
+        push(args, "-initrd", self.initrd.as_str());
+        push(args, "-append", &self.command_line());
+    }
+
+    /// The kernel's command line. A panic ends the VM at once (`panic=-1` and `-no-reboot`).
+    fn command_line(&self) -> String {
+        let mut words = vec![
+            "console=ttyS0 quiet reboot=t panic=-1 net.ifnames=0 random.trust_cpu=on".to_owned(),
+            // A throwaway guest gains nothing by these, and an emulated one pays dearly.
+            "mitigations=off nokaslr cryptomgr.notests".to_owned(),
+        ];
+        if self.accelerator == Accelerator::Tcg {
+            words.push("no_timer_check tsc=reliable".to_owned());
+            words.extend(self.tsc_khz.map(|khz| format!("tsc_early_khz={khz}")));
+        }
+        words.join(" ")
+    }
+
+    fn network(&self, args: &mut Vec<String>) {
+        let restrict = match self.spec.net {
+            Net::None => "on",
+            Net::User => "off",
+        };
+        // Port 0: the kernel picks a free one, and QMP tells which.
+        let forward = "hostfwd=tcp:127.0.0.1:0-:22";
+        push(args, "-netdev", &format!("user,id=net,ipv6=off,restrict={restrict},{forward}"));
+        push(args, "-device", "virtio-net-device,netdev=net");
+    }
+
+    fn channels(&self, args: &mut Vec<String>) {
+        let log = escape(&self.console_log);
+        push(args, "-chardev", &format!("socket,id=console,fd={CONSOLE_FD},logfile={log}"));
+        push(args, "-serial", "chardev:console");
+        push(args, "-chardev", &format!("socket,id=qmp,fd={QMP_FD}"));
+        push(args, "-mon", "chardev=qmp,mode=control");
+    }
+}
+
+/// Adds a block node and its device. What is private is thrown away with the VM, so no write
+/// waits for the host's disk.
+fn push_disk(args: &mut Vec<String>, disk: &Disk) {
+    let Disk { serial, path, format, read_only } = disk;
+    let format = match format {
+        Format::Raw => "raw",
+        Format::Qcow2 => "qcow2",
+    };
+    let access = if *read_only { "read-only=on" } else { "read-only=off,cache.no-flush=on" };
+    let path = escape(path);
+    let file = format!("file.driver=file,file.filename={path}");
+    let discard = if *read_only { "" } else { ",discard=unmap,file.discard=unmap" };
+    push(args, "-blockdev", &format!("driver={format},node-name={serial},{access},{file}{discard}"));
+    push(args, "-device", &format!("virtio-blk-device,drive={serial},serial={serial}"));
+}
+
+fn push(args: &mut Vec<String>, flag: &str, value: &str) {
+    args.extend([flag.to_owned(), value.to_owned()]);
+}
+
+/// QEMU parts options by commas; a doubled comma is a comma.
+fn escape(path: &Utf8Path) -> String {
+    path.as_str().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            name: "otter".to_owned(),
+            spec: VmSpec::default(),
+            accelerator: Accelerator::Tcg,
+            kernel: "/k".into(),
+            initrd: "/i".into(),
+            console_log: "/a,b/console.log".into(),
+            disks: vec![Disk {
+                serial: "root",
+                path: "/r.qcow2".into(),
+                format: Format::Qcow2,
+                read_only: false,
+            }],
+            tsc_khz: Some(2_000_000),
+        }
+    }
+
+    #[test]
+    fn the_network_is_restricted_unless_asked_for() {
+        let mut config = config();
+        assert!(config.args().iter().any(|arg| arg.contains("restrict=on")));
+        config.spec.net = Net::User;
+        assert!(config.args().iter().any(|arg| arg.contains("restrict=off")));
+    }
+
+    #[test]
+    fn an_emulated_guest_is_told_its_clock_and_a_kvm_guest_is_not() {
+        let mut config = config();
+        assert!(config.command_line().contains("tsc_early_khz=2000000"));
+        config.accelerator = Accelerator::Kvm;
+        assert!(!config.command_line().contains("tsc"));
+        assert!(config.args().contains(&"host".to_owned()));
+    }
+
+    #[test]
+    fn commas_in_paths_do_not_end_an_option() {
+        assert!(config().args().iter().any(|arg| arg.ends_with("logfile=/a,,b/console.log")));
+    }
+}
