@@ -1,0 +1,99 @@
+//! What the tests of layers share: stores in temporary directories, and a look into images.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use banger_protocol::event::{Event, Events};
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::layer::LayerStore;
+use crate::process::find_program;
+use crate::rundir::Layout;
+
+/// A temporary directory, by its canonical path.
+pub(super) struct TempDir {
+    _dir: tempfile::TempDir,
+    path: Utf8PathBuf,
+}
+
+impl TempDir {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path())
+            .unwrap()
+            .canonicalize_utf8()
+            .unwrap();
+        Self { _dir: dir, path }
+    }
+
+    pub(super) fn join(&self, path: &str) -> Utf8PathBuf {
+        self.path.join(path)
+    }
+
+    /// Writes a file and the directories above it.
+    pub(super) fn write(&self, path: &str, text: &str) {
+        let path = self.join(path);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+    }
+
+    pub(super) fn store(&self, events: Events) -> LayerStore {
+        LayerStore::new(&Layout::under(&self.join("home")), events)
+    }
+}
+
+/// The texts of all notes, warnings and details.
+#[derive(Clone, Default)]
+pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    pub(super) fn events(&self) -> Events {
+        let heard = Arc::clone(&self.0);
+        Events::new(move |event| match event {
+            Event::Note { text } | Event::Warning { text, .. } | Event::Detail { text } => {
+                heard.lock().unwrap().push(text);
+            }
+            _ => {}
+        })
+    }
+
+    pub(super) fn contains(&self, text: &str) -> bool {
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|line| line.contains(text))
+    }
+}
+
+/// Whether images can be made here; says so where not.
+pub(super) fn can_pack() -> bool {
+    let path = std::env::var_os("PATH");
+    let missing = ["mkfs.erofs", "fsck.erofs"]
+        .into_iter()
+        .find(|tool| find_program(tool, path.as_deref()).is_none());
+    if let Some(tool) = missing {
+        eprintln!("skipped: `{tool}` is not installed");
+    }
+    missing.is_none()
+}
+
+/// The cargo that runs these tests.
+pub(super) fn cargo() -> Utf8PathBuf {
+    std::env::var("CARGO").expect("cargo names itself").into()
+}
+
+/// Runs a command that has to succeed, and returns what it prints.
+pub(super) fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Checks an image and unpacks it into a new directory.
+pub(super) fn unpack(image: &Utf8Path, into: &Utf8Path) {
+    run(Command::new("fsck.erofs")
+        .arg(format!("--extract={into}"))
+        .arg(image));
+}
