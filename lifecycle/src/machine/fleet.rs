@@ -75,7 +75,10 @@ pub async fn stop(layout: &Layout, name: &VmName) -> Result<(), Error> {
     }
     remains::kill(&run_dir).during(Stage::Teardown)?;
     // The process that attends it sees its VM end and clears up; without one, we do.
-    let _lock = FileLock::exclusive(&run_dir.join("lock")).await.during(Stage::Teardown)?;
+    let _lock = match FileLock::exclusive(&run_dir.join("lock")).await {
+        Err(_) if !run_dir.is_dir() => return Ok(()),
+        lock => lock.during(Stage::Teardown)?,
+    };
     let _turn = FileLock::exclusive(&guard_path(layout)).await.during(Stage::Teardown)?;
     if run_dir.is_dir() {
         bury(layout, &run_dir).during(Stage::Teardown)?;

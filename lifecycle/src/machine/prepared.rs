@@ -12,7 +12,7 @@ use super::{BootFiles, Plan, boot_files, stages};
 use crate::error::{Cause, During as _, Error};
 use crate::event::{Events, Stage};
 use crate::host::kvm::Kvm;
-use crate::layer::Layer;
+use crate::layer::{Layer, LayerKind};
 use crate::overlay::qcow2::{self, Backing};
 use crate::overlay::{OverlayError, WorkspaceDisk};
 use crate::rundir::record::Meta;
@@ -85,7 +85,7 @@ impl Plan {
         qcow2::create(&overlay, &rootfs, Backing::Raw, Some(size)).await?;
 
         let initrd = run_dir.path().join("initrd.cpio");
-        let path: Vec<_> = self.layers.iter().filter_map(Layer::bin_directory).collect();
+        let path: Vec<_> = self.layers.iter().filter_map(Layer::bin).collect();
         let seed = Seed {
             name: run_dir.name(),
             init: self.spec.init,
@@ -135,10 +135,10 @@ impl Plan {
         let mut mounts = Vec::new();
         for layer in &self.layers {
             mounts.push(Mount {
-                serial: layer.serial(),
+                serial: serial(layer),
                 filesystem: "erofs",
                 options: "ro,noatime",
-                path: layer.guest_path().to_owned(),
+                path: layer.mount_point().to_owned(),
             });
         }
         if self.workspace.is_some() {
@@ -255,6 +255,14 @@ fn choose(spec: &VmSpec, kvm: &Kvm, events: &Events) -> Accelerator {
     }
 }
 
+/// The serial number of a layer's disk.
+fn serial(layer: &Layer) -> &'static str {
+    match layer.id().kind {
+        LayerKind::Toolchain => "toolchain",
+        LayerKind::Dependencies => "dependencies",
+    }
+}
+
 /// Every disk of the VM, the root disk first.
 fn disks(
     overlay: &camino::Utf8Path,
@@ -264,8 +272,8 @@ fn disks(
     let root =
         Disk { serial: "root", path: overlay.to_owned(), format: Format::Qcow2, read_only: false };
     let layers = layers.iter().map(|layer| Disk {
-        serial: layer.serial(),
-        path: layer.file().to_owned(),
+        serial: serial(layer),
+        path: layer.image().to_owned(),
         format: Format::Raw,
         read_only: true,
     });

@@ -7,6 +7,7 @@ pub(crate) mod qcow2;
 pub(crate) mod workspace_disk;
 
 pub(crate) use workspace_disk::WorkspaceDisk;
+pub use workspace_disk::remove_unused_disks;
 
 use std::io;
 

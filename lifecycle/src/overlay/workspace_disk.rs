@@ -170,6 +170,27 @@ impl Drop for WorkspaceDisk {
     }
 }
 
+/// Removes the disks of workspaces that no VM uses, and returns the workspaces.
+///
+/// # Errors
+/// Where a directory cannot be read or removed.
+pub fn remove_unused_disks(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
+    let mut removed = Vec::new();
+    let entries = match layout.workspaces().read_dir_utf8() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
+        entries => entries?,
+    };
+    for entry in entries {
+        let dir = entry?.into_path();
+        if dir.is_dir() && FileLock::try_exclusive(&dir.join("lock"))?.is_some() {
+            let head = Head::read(&dir);
+            fs::remove_dir_all(&dir)?;
+            removed.push(head.map_or(dir, |head| head.workspace));
+        }
+    }
+    Ok(removed)
+}
+
 /// A workspace's directory in the cache.
 fn directory(layout: &Layout, workspace: &Utf8Path) -> Utf8PathBuf {
     let key = blake3::hash(workspace.as_str().as_bytes()).to_hex();

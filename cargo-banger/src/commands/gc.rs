@@ -1,0 +1,72 @@
+//! `cargo banger gc`: removes what nobody owns, and on request what nobody uses.
+
+use banger_lifecycle::error::Cause;
+use banger_lifecycle::event::Stage;
+use banger_lifecycle::image::ImageStore;
+use banger_lifecycle::layer::LayerStore;
+use banger_lifecycle::overlay;
+use banger_lifecycle::teardown;
+
+use super::print_json;
+use crate::cli::GcArgs;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::exit_code;
+
+pub(crate) async fn gc(args: &GcArgs, context: &Context) -> Result<u8, CommandError> {
+    let found = if args.check {
+        teardown::leftovers(&context.layout).await?
+    } else {
+        teardown::sweep(&context.layout).await?
+    };
+    let mut lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+    if !args.check {
+        lines.extend(unfinished(context)?);
+    }
+    if args.all {
+        lines.extend(unused(context)?);
+    }
+    let code = if args.check && !lines.is_empty() { exit_code::NOT_CLEAN } else { 0 };
+    if args.json {
+        let key = if args.check { "found" } else { "removed" };
+        return print_json(&serde_json::json!({ key: lines })).map(|_| code);
+    }
+    let done = if args.check { "found" } else { "removed" };
+    lines.iter().for_each(|line| anstream::println!("{done} {line}"));
+    if lines.is_empty() {
+        context.events.note("nothing is left over");
+    }
+    Ok(code)
+}
+
+/// Removes what killed builds left.
+fn unfinished(context: &Context) -> Result<Vec<String>, CommandError> {
+    let images = ImageStore::new(&context.layout, context.events.clone()).sweep();
+    let layers = LayerStore::new(&context.layout, context.events.clone());
+    let layers = layers.sweep().map_err(|error| Cause::from(error).during(Stage::Image))?;
+    let told = [(images, "unfinished image builds"), (layers, "unfinished layers")];
+    Ok(told.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect())
+}
+
+/// Removes images, layers and workspace disks that no VM uses.
+fn unused(context: &Context) -> Result<Vec<String>, CommandError> {
+    let mut lines = Vec::new();
+    let images = ImageStore::new(&context.layout, context.events.clone());
+    let failed = |cause: Cause| CommandError::from(cause.during(Stage::Teardown));
+    for image in images.list().map_err(|e| failed(e.into()))? {
+        if !image.in_use {
+            images.rm(image.digest.as_str()).map_err(|e| failed(e.into()))?;
+            lines.push(format!("image {}", image.digest.short()));
+        }
+    }
+    let layers = LayerStore::new(&context.layout, context.events.clone());
+    for layer in layers.list().map_err(|e| failed(e.into()))? {
+        if !layer.in_use {
+            layers.remove(&layer.id.to_string()).map_err(|e| failed(e.into()))?;
+            lines.push(format!("layer {} ({})", layer.id, layer.what));
+        }
+    }
+    let disks = overlay::remove_unused_disks(&context.layout)?;
+    lines.extend(disks.into_iter().map(|workspace| format!("disk of workspace {workspace}")));
+    Ok(lines)
+}

@@ -1,0 +1,96 @@
+//! One file a command.
+
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod gc;
+pub(crate) mod image;
+pub(crate) mod manual;
+pub(crate) mod run;
+pub(crate) mod shell;
+pub(crate) mod vms;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Banger, Cargo, Command};
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::exit_code;
+use crate::report::{Reporter, Verbosity};
+
+/// Parses the command line, runs the command and reports its error.
+pub(crate) fn main() -> ExitCode {
+    let banger = match Cargo::try_parse() {
+        Ok(Cargo::Banger(banger)) => banger,
+        Err(error) => {
+            let asked = !error.use_stderr();
+            let printed = error.print();
+            let code = if asked && printed.is_ok() { 0 } else { exit_code::USAGE };
+            return ExitCode::from(code);
+        }
+    };
+    let reporter = Reporter::new(verbosity(&banger));
+    start_log(banger.verbose);
+    let outcome = Context::new(reporter.clone()).and_then(|context| execute(banger, &context));
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            reporter.error(&error);
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+/// Runs the command on this thread: child processes are tied to the thread that starts them.
+fn execute(banger: Banger, context: &Context) -> Result<u8, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(dispatch(banger.command, context));
+    // A read of standard input may be waiting still; nobody waits for it.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandError> {
+    match command {
+        Command::Run(args) => run::run(args, context).await,
+        Command::Shell(args) => shell::shell(args, context).await,
+        Command::Image { command } => image::image(command, context).await,
+        Command::Doctor(args) => doctor::doctor(&args, context),
+        Command::Ps(args) => vms::ps(&args, context).await,
+        Command::Stop { names } => vms::stop(&names, context).await,
+        Command::Gc(args) => gc::gc(&args, context).await,
+        Command::Config(args) => config::config(&args, context).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { directory } => manual::pages(&directory),
+    }
+}
+
+fn verbosity(banger: &Banger) -> Verbosity {
+    match (banger.quiet, banger.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, 0) => Verbosity::Normal,
+        (false, _) => Verbosity::Verbose,
+    }
+}
+
+/// The log of the library, for `-vv` and more.
+fn start_log(verbose: u8) {
+    let filter = match verbose {
+        0 | 1 => "error",
+        2 => "warn,banger_lifecycle=debug",
+        _ => "debug",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Prints one JSON value on standard output.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<u8, CommandError> {
+    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
+    anstream::println!("{text}");
+    Ok(0)
+}

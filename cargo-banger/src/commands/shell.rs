@@ -1,0 +1,50 @@
+//! `cargo banger shell`: a login shell in a throwaway VM, or in one that was kept.
+
+use std::io::IsTerminal as _;
+
+use banger_lifecycle::exec::{GuestCommand, Streams};
+use banger_lifecycle::machine::fleet;
+use banger_lifecycle::spec::VmName;
+
+use super::run::environment;
+use crate::boot::Request;
+use crate::cli::ShellArgs;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::interrupt::Interrupts;
+use crate::settings::Flags;
+
+pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, CommandError> {
+    if let Some(name) = &args.kept {
+        let name = name.parse::<VmName>().map_err(|error| CommandError::usage(&error))?;
+        return Ok(fleet::enter(&context.layout, &name, None).await?);
+    }
+    let mut interrupts = Interrupts::listen()?;
+    let mut request = Request::check(context, &args.vm, Flags::new(), args.keep).await?;
+    request.expect_cargo();
+    let command = GuestCommand::login_shell()
+        .directory(request.directory(context))
+        .environment(environment(&request));
+    let mut guest = tokio::select! {
+        guest = request.start(context) => guest?,
+        _ = interrupts.next() => return Err(CommandError::interrupted()),
+    };
+    context.reporter.clear();
+    let status = if std::io::stdin().is_terminal() {
+        guest.run_on_terminal(command).await
+    } else {
+        let streams = Streams {
+            stdin: Some(Box::new(tokio::io::stdin())),
+            stdout: Box::new(tokio::io::stdout()),
+            stderr: Box::new(tokio::io::stderr()),
+        };
+        guest.run(command, streams, async || interrupts.next().await).await
+    };
+    if args.keep {
+        let name = guest.keep()?;
+        context.events.note(format!("{name} stays: `cargo banger stop {name}` ends it"));
+    } else {
+        guest.shutdown().await?;
+    }
+    Ok(status?)
+}

@@ -1,0 +1,71 @@
+//! What every command stands on: where it was called, where banger's files are, how to report.
+
+use std::ffi::OsString;
+
+use banger_lifecycle::event::Events;
+use banger_lifecycle::rundir::Layout;
+use camino::Utf8PathBuf;
+use etcetera::BaseStrategy as _;
+
+use crate::env;
+use crate::error::CommandError;
+use crate::exit_code;
+use crate::report::Reporter;
+
+/// The surroundings of one call.
+#[derive(Clone)]
+pub(crate) struct Context {
+    /// Where banger's files are.
+    pub(crate) layout: Layout,
+    /// The directory we were called in.
+    pub(crate) directory: Utf8PathBuf,
+    /// The cargo that called us, or the one on `PATH`.
+    pub(crate) cargo: Utf8PathBuf,
+    /// The program search path.
+    pub(crate) path: Option<OsString>,
+    pub(crate) reporter: Reporter,
+    pub(crate) events: Events,
+}
+
+impl Context {
+    /// Reads the environment: the one place that does, but for settings.
+    pub(crate) fn new(reporter: Reporter) -> Result<Self, CommandError> {
+        let directory = std::env::current_dir().map_err(|error| {
+            CommandError::new("cannot tell the current directory", exit_code::INTERNAL)
+                .caused_by(&error)
+        })?;
+        Ok(Self {
+            layout: layout()?,
+            directory: utf8(directory)?,
+            cargo: env::read(env::CARGO).map_or_else(|| Ok("cargo".into()), |path| utf8(path.into()))?,
+            path: std::env::var_os("PATH"),
+            events: reporter.events(),
+            reporter,
+        })
+    }
+}
+
+/// The roots of banger's files: all under `BANGER_HOME`, or where XDG puts them.
+fn layout() -> Result<Layout, CommandError> {
+    if let Some(home) = env::read(env::HOME) {
+        let home = std::path::absolute(home)?;
+        return Ok(Layout::under(&utf8(home)?));
+    }
+    let xdg = etcetera::base_strategy::Xdg::new().map_err(|error| {
+        CommandError::usage(format!("cannot tell the home directory: {error}"))
+            .hint("set HOME or BANGER_HOME".to_owned())
+    })?;
+    let cache = utf8(xdg.cache_dir())?.join("banger");
+    let state = xdg.state_dir().map(utf8).transpose()?.unwrap_or_else(|| cache.join("state"));
+    let state = state.join("banger");
+    let runtime = match xdg.runtime_dir().filter(|dir| dir.is_dir()) {
+        Some(dir) => utf8(dir)?.join("banger"),
+        None => state.join("sockets"),
+    };
+    Ok(Layout::new(cache, state, runtime))
+}
+
+fn utf8(path: std::path::PathBuf) -> Result<Utf8PathBuf, CommandError> {
+    Utf8PathBuf::from_path_buf(path)
+        .map_err(|path| CommandError::usage(format!("`{}` is not UTF-8", path.display())))
+}
