@@ -7,7 +7,7 @@ use banger_lifecycle::image::{Image, ImageStore, PackageList, Recipe};
 use banger_lifecycle::layer::{Layer, LayerError, LayerStore, find_sysroot};
 use banger_lifecycle::machine::{BootFiles, Guest, Plan, WorkspacePlan};
 use banger_lifecycle::spec::{Ram, VmName};
-use banger_lifecycle::sync::roots;
+use banger_lifecycle::sync::{Root, roots};
 use banger_lifecycle::teardown;
 use banger_lifecycle::workspace::Workspace;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -197,7 +197,7 @@ pub(crate) fn recipe(
         None => Ok(PackageList::builtin()),
     };
     let packages = packages.map_err(|error| failed(error.into()))?;
-    Recipe::new(&settings.suite, settings.mirror.as_deref(), packages).map_err(|e| failed(e.into()))
+    Recipe::new(&settings.suite, settings.mirror.clone(), &packages).map_err(|e| failed(e.into()))
 }
 
 /// Refuses a user's own file that a VM cannot boot from.
@@ -231,11 +231,16 @@ async fn refresh_lockfile(workspace: &Workspace, context: &Context) -> Result<()
 
 /// What of a workspace goes into the guest.
 fn workspace_plan(workspace: Workspace) -> WorkspacePlan {
-    let roots = roots(
-        &workspace.root,
-        &workspace.outside.dirs,
-        &workspace.outside.manifests,
-        &[workspace.target_directory.clone()],
-    );
+    let targets = [workspace.target_directory.clone()];
+    let mut roots = roots(&workspace.root, &workspace.outside.dirs, &targets);
+    // Of an outer workspace only its manifest is needed, for what its members inherit from it.
+    for manifest in workspace.outside.manifests {
+        let Some(directory) = manifest.parent() else { continue };
+        if !roots.iter().any(|root| directory.starts_with(&root.host)) {
+            roots.push(Root::only(directory, vec![manifest.clone()]));
+        }
+    }
+    // An outer directory is mounted before what lies in it.
+    roots.sort_by(|one, two| one.host.cmp(&two.host));
     WorkspacePlan { root: workspace.root, roots, target: workspace.target_directory }
 }

@@ -9,13 +9,17 @@ pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod vms;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
+use banger_lifecycle::host::SurveyInput;
+use banger_lifecycle::image::ImageStore;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Banger, Cargo, Command};
 use crate::context::Context;
+use crate::env;
 use crate::error::CommandError;
 use crate::exit_code;
 use crate::report::{Reporter, Verbosity};
@@ -57,13 +61,32 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Run(args) => run::run(args, context).await,
         Command::Shell(args) => shell::shell(args, context).await,
         Command::Image { command } => image::image(command, context).await,
-        Command::Doctor(args) => doctor::doctor(&args, context),
+        Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,
         Command::Stop { names } => vms::stop(&names, context).await,
         Command::Gc(args) => gc::gc(&args, context).await,
         Command::Config(args) => config::config(&args, context).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),
+    }
+}
+
+/// Says what the host lacks; the exit status tells whether `run` can work.
+fn examine(args: &doctor::Args, context: &Context) -> Result<u8, CommandError> {
+    let mut input = SurveyInput::new(context.path.clone(), context.layout.cache().to_owned());
+    let images = ImageStore::new(&context.layout, context.events.clone()).list();
+    input.image_ready = images.is_ok_and(|images| images.iter().any(|i| i.damage.is_none()));
+    input.proxied = ["http_proxy", "https_proxy", "all_proxy"]
+        .iter()
+        .any(|name| env::read(name).or_else(|| env::read(&name.to_uppercase())).is_some());
+    match doctor::run(args, &input, &mut anstream::stdout()) {
+        Ok(true) => Ok(0),
+        Ok(false) => Ok(exit_code::HOST_NOT_READY),
+        Err(doctor::DoctorError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(0),
+        Err(error) => {
+            let hint = error.hint();
+            Err(CommandError::new(&error, exit_code::HOST_NOT_READY).hint(hint))
+        }
     }
 }
 

@@ -127,26 +127,37 @@ impl Guest {
         let command = command.marked(&mark);
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Command);
+        let result = self.attend(&mark, &command, streams, &mut interrupt).await;
+        match result {
+            Ok(status) => Ok(status),
+            Err(cause) => Err(self.failed(Stage::Command, cause).await),
+        }
+    }
+
+    /// Waits for a command's end, or the VM's, and passes signals on.
+    async fn attend(
+        &mut self,
+        mark: &str,
+        command: &GuestCommand,
+        streams: Streams<'_>,
+        interrupt: &mut impl AsyncFnMut() -> &'static str,
+    ) -> Result<u8, Cause> {
         let Self { master, vmm, .. } = self;
         let failure = vmm.failure();
         tokio::pin!(failure);
-        let running = stream::run(master, &command, streams);
+        let running = stream::run(master, command, streams);
         tokio::pin!(running);
-        let result = loop {
+        loop {
             tokio::select! {
-                status = &mut running => break status.map_err(Cause::from),
-                error = &mut failure => break Err(error.into()),
+                status = &mut running => return status.map_err(Cause::from),
+                error = &mut failure => return Err(error.into()),
                 signal = interrupt() => {
-                    let script = command::signal_text(&mark, signal);
+                    let script = command::signal_text(mark, signal);
                     if let Err(error) = step(master, "signalling the command", script).await {
                         tracing::debug!(%error, "the command may have ended already");
                     }
                 }
             }
-        };
-        match result {
-            Ok(status) => Ok(status),
-            Err(cause) => Err(self.failed(Stage::Command, cause).await),
         }
     }
 

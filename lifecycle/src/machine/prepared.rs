@@ -14,7 +14,7 @@ use crate::event::{Events, Stage};
 use crate::host::kvm::Kvm;
 use crate::layer::{Layer, LayerKind};
 use crate::overlay::qcow2::{self, Backing};
-use crate::overlay::{OverlayError, WorkspaceDisk};
+use crate::overlay::WorkspaceDisk;
 use crate::rundir::record::Meta;
 use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
@@ -23,7 +23,7 @@ use crate::session::{Endpoint, Keys, Master, SshConfig};
 use crate::spec::{Accel, Net, VmSpec};
 use crate::vmm::qemu::args::ADDRESS;
 use crate::vmm::qemu::{Config, Qemu};
-use crate::vmm::{Accelerator, Disk, Format, VmmError, clock};
+use crate::vmm::{Accelerator, Disk, Format, clock};
 
 /// A VM whose files are ready. Dropping it removes them.
 #[must_use = "dropping a prepared VM removes it"]

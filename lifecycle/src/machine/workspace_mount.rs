@@ -22,7 +22,7 @@ use crate::exec::{ExecError, GuestCommand, stream};
 use crate::overlay::WorkspaceDisk;
 use crate::process::last_lines;
 use crate::seed::quote;
-use crate::session::Master;
+use crate::session::{Master, SessionError};
 use crate::sync::{Manifest, Plan, Root, SyncError, push, scan};
 
 /// Where the guest mounts the workspace disk.
@@ -132,11 +132,11 @@ async fn send(
         manifest.amend(&sent);
         report.files += plan.files();
         report.bytes += plan.bytes();
-        report.deleted += plan.deletions();
+        report.deleted += plan.deletions().len() as u64;
         before += plan.bytes();
     }
     // A clean end of the SFTP session, so that every reply has been seen.
-    sftp.close().await.map_err(|error| SyncError::from(error))?;
+    sftp.close().await.map_err(|error| SessionError::Lost(error.to_string()))?;
     Ok(report)
 }
 

@@ -60,7 +60,7 @@ cp /seed/* /bin/busybox /root/run/banger/
 chmod 600 /root/run/banger/host_key
 mount --move /sys /root/sys
 sys=/root/sys
-mount --move /dev /root/dev
+mount -t devtmpfs devtmpfs /root/dev
 mkdir -p /root/dev/pts /root/dev/shm
 mount -t devpts -o mode=620,gid=5,ptmxmode=666 devpts /root/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
