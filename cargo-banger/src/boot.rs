@@ -70,7 +70,8 @@ impl Request {
         let root = workspace.as_ref().map(|workspace| workspace.root.as_path());
         let settings = Effective::check(&resolved(context, &flags, root)?)?;
         let name = args.name.as_ref().map(|name| name.parse::<VmName>());
-        let name = name.transpose().map_err(|error| CommandError::usage(format!("name: {error}")))?;
+        let name =
+            name.transpose().map_err(|error| CommandError::usage(format!("name: {error}")))?;
         check_files(&settings)?;
         Ok(Self { settings, name, workspace, rebuild: args.rebuild, may_be_kept })
     }
@@ -149,7 +150,8 @@ impl Request {
         if !self.settings.toolchain {
             return Ok(Vec::new());
         }
-        let failed = |error: LayerError| CommandError::from(Cause::from(error).during(Stage::Image));
+        let failed =
+            |error: LayerError| CommandError::from(Cause::from(error).during(Stage::Image));
         let store = LayerStore::new(&context.layout, context.events.clone());
         let toolchain = async {
             let sysroot = find_sysroot(&context.cargo, &workspace.root).await.map_err(failed)?;

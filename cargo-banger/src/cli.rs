@@ -139,7 +139,8 @@ pub(crate) struct ImageArgs {
 impl ImageArgs {
     /// As settings.
     pub(crate) fn flags(&self) -> Flags {
-        let given = [("packages", &self.packages), ("suite", &self.suite), ("mirror", &self.mirror)];
+        let given =
+            [("packages", &self.packages), ("suite", &self.suite), ("mirror", &self.mirror)];
         collect(&given)
     }
 }
@@ -194,7 +195,12 @@ pub(crate) struct RunArgs {
     pub(crate) timings: Option<TimingsFormat>,
 
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
     pub(crate) command: Vec<OsString>,
 }
 

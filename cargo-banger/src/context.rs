@@ -37,7 +37,8 @@ impl Context {
         Ok(Self {
             layout: layout()?,
             directory: utf8(directory)?,
-            cargo: env::read(env::CARGO).map_or_else(|| Ok("cargo".into()), |path| utf8(path.into()))?,
+            cargo: env::read(env::CARGO)
+                .map_or_else(|| Ok("cargo".into()), |path| utf8(path.into()))?,
             path: std::env::var_os("PATH"),
             events: reporter.events(),
             reporter,

@@ -94,7 +94,9 @@ impl Reporter {
                     anstream::eprintln!("{BOLD}{stage:>10}{BOLD:#} {:.3} s", took.as_secs_f64());
                 }
             }
-            Event::Progress { what, done, total, .. } => self.progress(&mut state, what, done, total),
+            Event::Progress { what, done, total, .. } => {
+                self.progress(&mut state, what, done, total)
+            }
             Event::Note { text } if self.verbosity >= Verbosity::Normal => {
                 finish_bar(&mut state);
                 anstream::eprintln!("{BOLD}banger{BOLD:#}: {text}");

@@ -108,10 +108,7 @@ fn run_with(
 ) -> Result<bool, DoctorError> {
     let findings = survey(input);
     if args.json {
-        let report = Report {
-            ready: main_job_possible(&findings),
-            findings: &findings,
-        };
+        let report = Report { ready: main_job_possible(&findings), findings: &findings };
         serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
         writeln!(out)?;
         return Ok(report.ready);
@@ -160,11 +157,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
         let mut input = SurveyInput::new(Some(root.join("bin").into_string().into()), root.clone());
-        input.identity = Identity {
-            uid: 0,
-            user: None,
-            capabilities: 0,
-        };
+        input.identity = Identity { uid: 0, user: None, capabilities: 0 };
         input.mirror_host = "127.0.0.1".to_owned();
         input.root = root;
         (dir, input)
@@ -173,25 +166,16 @@ mod tests {
     #[test]
     fn json_is_one_document_and_nothing_else() {
         let (_dir, input) = bare_host();
-        let args = Args {
-            json: true,
-            ..Args::default()
-        };
+        let args = Args { json: true, ..Args::default() };
         let mut out = Vec::new();
         let ready = run_with(&args, &input, &mut out, &mut Scripted::default()).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert!(!ready);
         assert_eq!(json["ready"], false);
         let findings = json["findings"].as_array().unwrap();
-        let keyring = findings
-            .iter()
-            .find(|f| f["id"] == "debian-keyring")
-            .unwrap();
+        let keyring = findings.iter().find(|f| f["id"] == "debian-keyring").unwrap();
         assert_eq!(keyring["state"], "missing");
-        assert_eq!(
-            keyring["remedy"]["packages"]["apt"],
-            "debian-archive-keyring"
-        );
+        assert_eq!(keyring["remedy"]["packages"]["apt"], "debian-archive-keyring");
     }
 
     #[test]
@@ -202,10 +186,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string();
         assert!(!ready);
         assert!(text.contains("!!  cargo"), "{text}");
-        assert!(
-            text.lines().last().unwrap().starts_with("not ready: "),
-            "{text}"
-        );
+        assert!(text.lines().last().unwrap().starts_with("not ready: "), "{text}");
     }
 
     #[test]
@@ -214,20 +195,12 @@ mod tests {
         // A package manager that this test's host has: the fake is found by PATH.
         fs_err::create_dir(dir.path().join("bin")).unwrap();
         std::os::unix::fs::symlink("/bin/true", dir.path().join("bin/apt-get")).unwrap();
-        let args = Args {
-            fix: true,
-            yes: true,
-            ..Args::default()
-        };
+        let args = Args { fix: true, yes: true, ..Args::default() };
         let mut operator = Scripted::default();
         let mut out = Vec::new();
         run_with(&args, &input, &mut out, &mut operator).unwrap();
         assert_eq!(operator.ran[0], "apt-get update -q");
-        assert!(
-            operator.ran[1].contains("debian-archive-keyring"),
-            "{:?}",
-            operator.ran
-        );
+        assert!(operator.ran[1].contains("debian-archive-keyring"), "{:?}", operator.ran);
         let text = anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string();
         assert_eq!(text.matches("not ready: ").count(), 2, "{text}");
     }

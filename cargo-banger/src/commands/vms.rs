@@ -24,7 +24,14 @@ pub(crate) async fn ps(args: &JsonArgs, context: &Context) -> Result<u8, Command
         context.events.note("no VM runs");
         return Ok(0);
     }
-    anstream::println!("{:<24} {:>5} {:>9} {:<9} {:<20}", "NAME", "VCPU", "RAM", "STATE", "CREATED");
+    anstream::println!(
+        "{:<24} {:>5} {:>9} {:<9} {:<20}",
+        "NAME",
+        "VCPU",
+        "RAM",
+        "STATE",
+        "CREATED"
+    );
     for member in members {
         let meta = &member.record.meta;
         let state = if member.attended { "running" } else { "kept" };

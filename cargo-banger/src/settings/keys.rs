@@ -26,22 +26,47 @@ const fn key(
 /// All settings, in the order in which `config` prints them.
 pub(crate) const KEYS: &[Key] = &[
     key("vcpu", "BANGER_VCPU", "2", "virtual CPUs, 1 to 16"),
-    key("ram", "BANGER_RAM", "auto", "memory in MiB, 128 to 32768; auto is 1024, or 2048 where cargo runs in the guest"),
+    key(
+        "ram",
+        "BANGER_RAM",
+        "auto",
+        "memory in MiB, 128 to 32768; auto is 1024, or 2048 where cargo runs in the guest",
+    ),
     key("overlay-size", "BANGER_OVERLAY_SIZE", "8G", "what the guest may write to its root disk"),
     key("vmm", "BANGER_VMM", "auto", "the VMM: auto or qemu"),
     key("accel", "BANGER_ACCEL", "auto", "the accelerator: auto, kvm or tcg"),
     key("init", "BANGER_INIT", "quick", "process 1 of the guest: quick or systemd"),
     key("net", "BANGER_NET", "none", "what the guest reaches: none or user"),
-    key("boot-timeout", "BANGER_BOOT_TIMEOUT", "90s", "how long the guest may take to become ready"),
+    key(
+        "boot-timeout",
+        "BANGER_BOOT_TIMEOUT",
+        "90s",
+        "how long the guest may take to become ready",
+    ),
     key("timeout", "BANGER_TIMEOUT", "none", "how long the command may take"),
-    key("packages", "BANGER_PACKAGES", "auto", "the guest's package list; auto is packages.apt in the workspace root, or the built-in list"),
+    key(
+        "packages",
+        "BANGER_PACKAGES",
+        "auto",
+        "the guest's package list; auto is packages.apt in the workspace root, or the built-in list",
+    ),
     key("suite", "BANGER_SUITE", "bookworm", "the guest's Debian suite"),
     key("mirror", "BANGER_MIRROR", "auto", "where its packages come from"),
     key("rootfs", "BANGER_ROOTFS", "image", "a raw ext4 root disk of your own"),
     key("kernel", "BANGER_KERNEL", "image", "a kernel of your own: ELF or bzImage"),
     key("initrd", "BANGER_INITRD", "image", "an initrd of your own"),
-    key("sync", "BANGER_SYNC", "true", "whether the workspace is sent into the guest: true or false"),
-    key("toolchain", "BANGER_TOOLCHAIN", "true", "whether the host's Rust toolchain and the crates of Cargo.lock are in the guest: true or false"),
+    key(
+        "sync",
+        "BANGER_SYNC",
+        "true",
+        "whether the workspace is sent into the guest: true or false",
+    ),
+    key(
+        "toolchain",
+        "BANGER_TOOLCHAIN",
+        "true",
+        "whether the host's Rust toolchain and the crates of Cargo.lock are in the guest: true or false",
+    ),
     key("env", "BANGER_ENV", "", "variables for the command: K or K=V, comma-separated"),
 ];
 

@@ -89,7 +89,11 @@ pub(crate) fn resolve(
         }
         let of_manifest = metadata.iter().rev().find_map(|from| {
             let base = from.manifest.parent().unwrap_or(directory).to_owned();
-            Some((from.values.get(key.name)?.clone(), Origin::Manifest(from.manifest.clone()), base))
+            Some((
+                from.values.get(key.name)?.clone(),
+                Origin::Manifest(from.manifest.clone()),
+                base,
+            ))
         });
         of_manifest.unwrap_or_else(|| (key.default.to_owned(), Origin::Default, here))
     };

@@ -51,8 +51,7 @@ pub(crate) async fn run(
     let descriptors =
         [stdin_theirs.as_raw_fd(), stdout_theirs.as_raw_fd(), stderr_theirs.as_raw_fd()];
     let connection = master.multiplex().await?;
-    let established =
-        connection.open_new_session(&session, &descriptors).await.map_err(lost)?;
+    let established = connection.open_new_session(&session, &descriptors).await.map_err(lost)?;
     // The master holds its own copies now; with ours gone, the pipes end when it closes them.
     drop((stdin_theirs, stdout_theirs, stderr_theirs));
 

@@ -10,10 +10,6 @@ use std::process::Command;
 pub(crate) fn program(dir: &Path, name: &str, body: &str) {
     let write = "printf '#!/bin/sh\\n%s\\n' \"$2\" >\"$1\" && chmod 755 \"$1\"";
     let file = dir.join(name);
-    let status = Command::new("/bin/sh")
-        .args(["-c", write, "sh"])
-        .arg(file)
-        .arg(body)
-        .status();
+    let status = Command::new("/bin/sh").args(["-c", write, "sh"]).arg(file).arg(body).status();
     assert!(status.unwrap().success());
 }

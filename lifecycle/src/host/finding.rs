@@ -49,10 +49,7 @@ impl Remedy {
     /// A command for root, from plain words.
     #[must_use]
     pub fn root_command(argv: &[&str]) -> Self {
-        Self::Command {
-            argv: argv.iter().map(ToString::to_string).collect(),
-            needs_root: true,
-        }
+        Self::Command { argv: argv.iter().map(ToString::to_string).collect(), needs_root: true }
     }
 }
 
@@ -136,9 +133,7 @@ mod tests {
         let optional = Finding::ready("b", "B", Purpose::Optional, "").but(State::Missing, "less");
         let slow = Finding::ready("c", "C", Purpose::Run, "").but(State::Degraded, "slower");
         assert!(main_job_possible(&[run.clone(), optional, slow]));
-        assert!(!main_job_possible(&[
-            run.but(State::Missing, "nothing runs")
-        ]));
+        assert!(!main_job_possible(&[run.but(State::Missing, "nothing runs")]));
     }
 
     #[test]

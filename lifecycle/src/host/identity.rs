@@ -31,11 +31,7 @@ impl Identity {
         let status = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
         let capabilities = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        Self {
-            uid,
-            user: name_of(uid, &passwd),
-            capabilities: capabilities.unwrap_or(0),
-        }
+        Self { uid, user: name_of(uid, &passwd), capabilities: capabilities.unwrap_or(0) }
     }
 
     /// Whether this is root.
@@ -69,10 +65,7 @@ impl SubordinateIds {
     #[must_use]
     pub fn read(root: &Utf8Path) -> Self {
         let read = |name| fs::read_to_string(root.join("etc").join(name)).ok();
-        Self {
-            uids: read("subuid"),
-            gids: read("subgid"),
-        }
+        Self { uids: read("subuid"), gids: read("subgid") }
     }
 
     /// The first id from 100000 on behind everything handed out already, so that two users never
@@ -80,9 +73,7 @@ impl SubordinateIds {
     #[must_use]
     pub fn first_free(&self) -> u64 {
         let texts = [&self.uids, &self.gids].into_iter().flatten();
-        let ends = texts
-            .flat_map(|text| ranges(text))
-            .map(|(_, start, count)| start + count);
+        let ends = texts.flat_map(|text| ranges(text)).map(|(_, start, count)| start + count);
         ends.max().unwrap_or(0).max(100_000)
     }
 }
@@ -115,14 +106,7 @@ fn remedy(identity: &Identity, ids: &SubordinateIds) -> Remedy {
     };
     let first = ids.first_free();
     let range = format!("{first}-{}", first + IDS_NEEDED - 1);
-    let add = [
-        "usermod",
-        "--add-subuids",
-        &range,
-        "--add-subgids",
-        &range,
-        user,
-    ];
+    let add = ["usermod", "--add-subuids", &range, "--add-subgids", &range, user];
     if ids.uids.is_some() && ids.gids.is_some() {
         return Remedy::root_command(&add);
     }
@@ -155,64 +139,33 @@ mod tests {
     use super::*;
 
     fn alice() -> Identity {
-        Identity {
-            uid: 1000,
-            user: Some("alice".to_owned()),
-            capabilities: 0,
-        }
+        Identity { uid: 1000, user: Some("alice".to_owned()), capabilities: 0 }
     }
 
     fn ids(uids: &str, gids: &str) -> SubordinateIds {
-        SubordinateIds {
-            uids: Some(uids.to_owned()),
-            gids: Some(gids.to_owned()),
-        }
+        SubordinateIds { uids: Some(uids.to_owned()), gids: Some(gids.to_owned()) }
     }
 
     #[test]
     fn a_range_by_name_or_by_number_is_enough() {
         let by_name = "bob:100000:65536\nalice:165536:65536\n";
-        assert_eq!(
-            finding(&alice(), &ids(by_name, by_name)).state,
-            State::Ready
-        );
-        assert_eq!(
-            finding(&alice(), &ids("1000:1:65536", by_name)).state,
-            State::Ready
-        );
+        assert_eq!(finding(&alice(), &ids(by_name, by_name)).state, State::Ready);
+        assert_eq!(finding(&alice(), &ids("1000:1:65536", by_name)).state, State::Ready);
     }
 
     #[test]
     fn the_range_offered_is_nobody_elses() {
         let finding = finding(&alice(), &ids("bob:100000:65536\n", "bad line\nbob:1:x\n"));
         assert!(finding.blocks_main_job());
-        let Some(Remedy::Command {
-            argv,
-            needs_root: true,
-        }) = finding.remedy
-        else {
-            panic!()
-        };
+        let Some(Remedy::Command { argv, needs_root: true }) = finding.remedy else { panic!() };
         let range = "165536-231071";
-        assert_eq!(
-            argv,
-            [
-                "usermod",
-                "--add-subuids",
-                range,
-                "--add-subgids",
-                range,
-                "alice"
-            ]
-        );
+        assert_eq!(argv, ["usermod", "--add-subuids", range, "--add-subgids", range, "alice"]);
     }
 
     #[test]
     fn files_that_are_not_there_are_made_first() {
         let finding = finding(&alice(), &SubordinateIds::default());
-        let Some(Remedy::Command { argv, .. }) = finding.remedy else {
-            panic!()
-        };
+        let Some(Remedy::Command { argv, .. }) = finding.remedy else { panic!() };
         assert_eq!(argv[..2], ["sh", "-c"]);
         assert!(argv[2].starts_with("touch /etc/subuid"), "{argv:?}");
         assert!(argv[2].contains("100000-165535"), "{argv:?}");
@@ -220,33 +173,19 @@ mod tests {
 
     #[test]
     fn too_small_a_range_and_a_nameless_user_are_told() {
-        let nameless = Identity {
-            user: None,
-            ..alice()
-        };
+        let nameless = Identity { user: None, ..alice() };
         let finding = finding(&nameless, &ids("1000:100000:1000", ""));
-        assert!(
-            finding.detail.starts_with("1000 uids"),
-            "{}",
-            finding.detail
-        );
+        assert!(finding.detail.starts_with("1000 uids"), "{}", finding.detail);
         assert!(matches!(finding.remedy, Some(Remedy::Advice(_))));
     }
 
     #[test]
     fn names_and_capabilities_come_from_the_hosts_files() {
-        assert_eq!(
-            name_of(7, "root:x:0:0::/:/bin/sh\nlp:x:7:7:::\n").as_deref(),
-            Some("lp")
-        );
+        assert_eq!(name_of(7, "root:x:0:0::/:/bin/sh\nlp:x:7:7:::\n").as_deref(), Some("lp"));
         assert_eq!(name_of(8, "broken\nlp:x:7:7:::\n"), None);
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("proc/self")).unwrap();
-        fs::write(
-            dir.path().join("proc/self/status"),
-            "CapEff:\t0000000000001000\n",
-        )
-        .unwrap();
+        fs::write(dir.path().join("proc/self/status"), "CapEff:\t0000000000001000\n").unwrap();
         let identity = Identity::current(Utf8Path::from_path(dir.path()).unwrap());
         assert_eq!(identity.user, None);
         assert!(identity.may_administer_network());

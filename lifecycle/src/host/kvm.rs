@@ -87,10 +87,7 @@ impl KvmSources {
     #[must_use]
     pub fn under(root: &Utf8Path) -> Self {
         let cpuinfo = cfg!(target_arch = "x86_64").then(|| root.join("proc/cpuinfo"));
-        Self {
-            device: root.join("dev/kvm"),
-            cpuinfo,
-        }
+        Self { device: root.join("dev/kvm"), cpuinfo }
     }
 }
 
@@ -104,10 +101,7 @@ pub fn probe() -> Kvm {
 #[must_use]
 pub fn probe_at(sources: &KvmSources) -> Kvm {
     let reason = problem(sources);
-    Kvm {
-        usable: reason.is_none(),
-        reason,
-    }
+    Kvm { usable: reason.is_none(), reason }
 }
 
 /// The finding for a survey.
@@ -116,10 +110,8 @@ pub fn finding(kvm: &Kvm) -> Finding {
     let Some(reason) = &kvm.reason else {
         return Finding::ready("kvm", "KVM", Purpose::Optional, "runs ordinary guests");
     };
-    let finding = Finding::ready("kvm", "KVM", Purpose::Optional, reason.to_string()).but(
-        State::Degraded,
-        "guests run under QEMU's emulator (TCG), several times slower",
-    );
+    let finding = Finding::ready("kvm", "KVM", Purpose::Optional, reason.to_string())
+        .but(State::Degraded, "guests run under QEMU's emulator (TCG), several times slower");
     match reason.hint() {
         Some(hint) => finding.mended_by(Remedy::Advice(hint)),
         None => finding,
@@ -157,10 +149,7 @@ fn has_virtualisation(cpuinfo: &Utf8Path) -> bool {
         .lines()
         .map_while(Result::ok)
         .find(|line| line.starts_with("flags"))
-        .is_some_and(|line| {
-            line.split_whitespace()
-                .any(|flag| flag == "vmx" || flag == "svm")
-        })
+        .is_some_and(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"))
 }
 
 #[cfg(test)]
@@ -181,26 +170,14 @@ mod tests {
             let text = format!("processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: svm_bug\n");
             fs::write(&cpuinfo, text).unwrap();
         }
-        (
-            dir,
-            KvmSources {
-                device,
-                cpuinfo: Some(cpuinfo),
-            },
-        )
+        (dir, KvmSources { device, cpuinfo: Some(cpuinfo) })
     }
 
     #[test]
     fn a_device_and_a_cpu_flag_make_it_usable() {
         for flags in ["fpu vmx sse", "fpu sse svm"] {
             let (_dir, sources) = sources(Some(flags));
-            assert_eq!(
-                probe_at(&sources),
-                Kvm {
-                    usable: true,
-                    reason: None
-                }
-            );
+            assert_eq!(probe_at(&sources), Kvm { usable: true, reason: None });
         }
     }
 
@@ -211,10 +188,7 @@ mod tests {
             let kvm = probe_at(&sources);
             assert!(!kvm.usable);
             let reason = kvm.reason.unwrap();
-            assert!(
-                reason.to_string().contains("runs no ordinary guest"),
-                "{reason}"
-            );
+            assert!(reason.to_string().contains("runs no ordinary guest"), "{reason}");
             assert_eq!(reason.hint(), None);
         }
     }
@@ -237,18 +211,10 @@ mod tests {
 
     #[test]
     fn a_lacking_right_is_told_with_the_group_and_the_rule() {
-        let problem = KvmProblem::NotPermitted {
-            device: "/dev/kvm".into(),
-        };
+        let problem = KvmProblem::NotPermitted { device: "/dev/kvm".into() };
         let hint = problem.hint().unwrap();
-        assert!(
-            hint.contains("usermod -aG kvm") && hint.contains("static_node=kvm"),
-            "{hint}"
-        );
-        let finding = finding(&Kvm {
-            usable: false,
-            reason: Some(problem),
-        });
+        assert!(hint.contains("usermod -aG kvm") && hint.contains("static_node=kvm"), "{hint}");
+        let finding = finding(&Kvm { usable: false, reason: Some(problem) });
         assert_eq!(finding.state, State::Degraded);
         assert!(!finding.required);
     }

@@ -12,15 +12,11 @@ pub const NEEDED: u64 = 3 << 29;
 #[must_use]
 pub fn available(root: &Utf8Path) -> Option<u64> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     // In a container the control group's limit counts; on a plain host the root group has no file.
     let limit = fs::read_to_string(root.join("sys/fs/cgroup/memory.max")).ok();
-    let limit = limit
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(u64::MAX);
+    let limit = limit.and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
     Some(limit.min(kib << 10))
 }
 
@@ -29,19 +25,13 @@ pub fn available(root: &Utf8Path) -> Option<u64> {
 pub fn finding(available: Option<u64>) -> Finding {
     let ready = |detail: String| Finding::ready("memory", "memory", Purpose::Run, detail);
     match available {
-        None => ready("unknown".to_owned()).but(
-            State::Degraded,
-            "a guest may not get the memory it asks for",
-        ),
-        Some(bytes) if bytes < NEEDED => ready(format!(
-            "{} MiB available, {} MiB needed",
-            bytes >> 20,
-            NEEDED >> 20
-        ))
-        .but(State::Missing, "a guest and the compiler in it do not fit")
-        .mended_by(Remedy::Advice(
-            "end programs that hold memory, or add some".to_owned(),
-        )),
+        None => ready("unknown".to_owned())
+            .but(State::Degraded, "a guest may not get the memory it asks for"),
+        Some(bytes) if bytes < NEEDED => {
+            ready(format!("{} MiB available, {} MiB needed", bytes >> 20, NEEDED >> 20))
+                .but(State::Missing, "a guest and the compiler in it do not fit")
+                .mended_by(Remedy::Advice("end programs that hold memory, or add some".to_owned()))
+        }
         Some(bytes) => ready(format!("{} MiB available", bytes >> 20)),
     }
 }
@@ -79,11 +69,7 @@ mod tests {
         assert_eq!(finding(Some(NEEDED)).state, State::Ready);
         let little = finding(Some(NEEDED - 1));
         assert!(little.blocks_main_job());
-        assert!(
-            little.detail.contains("1536 MiB needed"),
-            "{}",
-            little.detail
-        );
+        assert!(little.detail.contains("1536 MiB needed"), "{}", little.detail);
         assert!(!finding(None).blocks_main_job());
     }
 }

@@ -52,15 +52,9 @@ pub fn dns_finding(host: &str, resolved: Result<(), String>, proxied: bool) -> F
     match resolved {
         Ok(()) => ready(format!("`{host}` resolves")),
         Err(why) if proxied => ready(format!("`{host}` does not resolve ({why}); a proxy is set"))
-            .but(
-                State::Degraded,
-                "an image can be built only through the proxy",
-            ),
+            .but(State::Degraded, "an image can be built only through the proxy"),
         Err(why) => ready(format!("`{host}` does not resolve: {why}"))
-            .but(
-                State::Missing,
-                "no image can be built: its packages come from there",
-            )
+            .but(State::Missing, "no image can be built: its packages come from there")
             .mended_by(Remedy::Advice(
                 "check the network and /etc/resolv.conf, or set http_proxy".to_owned(),
             )),
@@ -73,11 +67,7 @@ pub fn dns_finding(host: &str, resolved: Result<(), String>, proxied: bool) -> F
 /// What the system answers where that cannot be.
 pub fn tap(root: &Utf8Path, identity: &Identity) -> Result<(), Errno> {
     open_device(&root.join("dev/net/tun"))?;
-    if identity.may_administer_network() {
-        Ok(())
-    } else {
-        Err(Errno::PERM)
-    }
+    if identity.may_administer_network() { Ok(()) } else { Err(Errno::PERM) }
 }
 
 /// The finding on taps for a survey.
@@ -111,48 +101,26 @@ mod tests {
 
     #[test]
     fn an_address_needs_no_server_to_resolve() {
-        assert_eq!(
-            NameLookup::start("127.0.0.1").finish(Duration::from_secs(60)),
-            Ok(())
-        );
+        assert_eq!(NameLookup::start("127.0.0.1").finish(Duration::from_secs(60)), Ok(()));
     }
 
     #[test]
     fn no_names_means_no_image_unless_a_proxy_is_set() {
         assert_eq!(dns_finding("m", Ok(()), false).state, State::Ready);
         assert!(dns_finding("m", Err("x".to_owned()), false).blocks_main_job());
-        assert_eq!(
-            dns_finding("m", Err("x".to_owned()), true).state,
-            State::Degraded
-        );
+        assert_eq!(dns_finding("m", Err("x".to_owned()), true).state, State::Degraded);
     }
 
     #[test]
     fn taps_need_the_device_and_the_capability() {
-        let nobody = Identity {
-            uid: 1000,
-            user: None,
-            capabilities: 0,
-        };
-        assert_eq!(
-            tap(Utf8Path::new("/no/such/root"), &nobody),
-            Err(Errno::NOENT)
-        );
+        let nobody = Identity { uid: 1000, user: None, capabilities: 0 };
+        assert_eq!(tap(Utf8Path::new("/no/such/root"), &nobody), Err(Errno::NOENT));
         let dir = tempfile::tempdir().unwrap();
         fs_err::create_dir_all(dir.path().join("dev/net")).unwrap();
         fs_err::write(dir.path().join("dev/net/tun"), "").unwrap();
         let root = Utf8Path::from_path(dir.path()).unwrap();
         assert_eq!(tap(root, &nobody), Err(Errno::PERM));
-        assert_eq!(
-            tap(
-                root,
-                &Identity {
-                    capabilities: 1 << 12,
-                    ..nobody
-                }
-            ),
-            Ok(())
-        );
+        assert_eq!(tap(root, &Identity { capabilities: 1 << 12, ..nobody }), Ok(()));
         assert_eq!(tap_finding(Err(Errno::PERM)).state, State::Missing);
         assert!(!tap_finding(Err(Errno::NOENT)).required);
     }

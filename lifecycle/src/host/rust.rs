@@ -97,10 +97,7 @@ mod tests {
     #[test]
     fn the_directory_tells_where_a_toolchain_came_from() {
         let cases = [
-            (
-                "/home/a/.rustup/toolchains/stable-x86_64-unknown-linux-gnu",
-                SysrootKind::Rustup,
-            ),
+            ("/home/a/.rustup/toolchains/stable-x86_64-unknown-linux-gnu", SysrootKind::Rustup),
             ("/usr", SysrootKind::Distribution),
             ("/opt/rust", SysrootKind::Standalone),
         ];

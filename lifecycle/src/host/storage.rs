@@ -28,20 +28,13 @@ pub fn room(dir: &Utf8Path) -> Option<Room> {
     let there = dir.ancestors().find(|dir| dir.is_dir())?.as_std_path();
     let stat = rustix::fs::statvfs(there).ok()?;
     let writable = rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-    Some(Room {
-        free: stat.f_bavail.saturating_mul(stat.f_frsize),
-        writable,
-    })
+    Some(Room { free: stat.f_bavail.saturating_mul(stat.f_frsize), writable })
 }
 
 /// The finding on disk space for a survey.
 #[must_use]
 pub fn disk_finding(dir: &Utf8Path, room: Option<Room>, image_ready: bool) -> Finding {
-    let needed = if image_ready {
-        NEEDED_WITH_IMAGE
-    } else {
-        NEEDED
-    };
+    let needed = if image_ready { NEEDED_WITH_IMAGE } else { NEEDED };
     let ready = |detail: String| Finding::ready("disk", "disk space", Purpose::Run, detail);
     let advice = || {
         let text = "free some, run `cargo banger gc`, or set BANGER_HOME to a roomier place";
@@ -50,26 +43,17 @@ pub fn disk_finding(dir: &Utf8Path, room: Option<Room>, image_ready: bool) -> Fi
     match room {
         None => ready(format!("`{dir}` cannot be asked"))
             .but(State::Degraded, "a full disk shows only when it is full"),
-        Some(Room {
-            writable: false, ..
-        }) => ready(format!("`{dir}` cannot be written"))
+        Some(Room { writable: false, .. }) => ready(format!("`{dir}` cannot be written"))
             .but(State::Missing, "nowhere to keep images")
-            .mended_by(Remedy::Advice(
-                "set BANGER_HOME to a directory of yours".to_owned(),
-            )),
-        Some(Room { free, .. }) if free < needed => ready(format!(
-            "{} free at `{dir}`, {} needed",
-            gib(free),
-            gib(needed)
-        ))
-        .but(State::Missing, "an image and a run do not fit")
-        .mended_by(advice()),
+            .mended_by(Remedy::Advice("set BANGER_HOME to a directory of yours".to_owned())),
+        Some(Room { free, .. }) if free < needed => {
+            ready(format!("{} free at `{dir}`, {} needed", gib(free), gib(needed)))
+                .but(State::Missing, "an image and a run do not fit")
+                .mended_by(advice())
+        }
         Some(Room { free, .. }) if free < COMFORTABLE => {
             ready(format!("{} free at `{dir}`", gib(free)))
-                .but(
-                    State::Degraded,
-                    "several images and warm workspaces may not fit",
-                )
+                .but(State::Degraded, "several images and warm workspaces may not fit")
                 .mended_by(advice())
         }
         Some(Room { free, .. }) => ready(format!("{} free at `{dir}`", gib(free))),
@@ -118,14 +102,7 @@ mod tests {
     use super::*;
 
     fn disk(free: u64, image_ready: bool) -> Finding {
-        disk_finding(
-            Utf8Path::new("/c"),
-            Some(Room {
-                free,
-                writable: true,
-            }),
-            image_ready,
-        )
+        disk_finding(Utf8Path::new("/c"), Some(Room { free, writable: true }), image_ready)
     }
 
     #[test]
@@ -135,18 +112,12 @@ mod tests {
         assert!(disk(NEEDED - 1, false).blocks_main_job());
         assert!(!disk(NEEDED - 1, true).blocks_main_job());
         assert!(disk(NEEDED_WITH_IMAGE - 1, true).blocks_main_job());
-        assert_eq!(
-            disk(5 << 29, false).detail,
-            "2.5 GiB free at `/c`, 4.0 GiB needed"
-        );
+        assert_eq!(disk(5 << 29, false).detail, "2.5 GiB free at `/c`, 4.0 GiB needed");
     }
 
     #[test]
     fn a_place_that_cannot_be_written_stops_the_main_job() {
-        let room = Room {
-            free: u64::MAX,
-            writable: false,
-        };
+        let room = Room { free: u64::MAX, writable: false };
         assert!(disk_finding(Utf8Path::new("/c"), Some(room), true).blocks_main_job());
         assert!(!disk_finding(Utf8Path::new("/c"), None, true).blocks_main_job());
     }
@@ -167,9 +138,6 @@ mod tests {
             assert!(!finding.required);
         }
         assert_eq!(device_mapper_finding(Ok(())).state, State::Ready);
-        assert_eq!(
-            device_mapper(Utf8Path::new("/no/such/root")),
-            Err(Errno::NOENT)
-        );
+        assert_eq!(device_mapper(Utf8Path::new("/no/such/root")), Err(Errno::NOENT));
     }
 }

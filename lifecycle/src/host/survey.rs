@@ -62,29 +62,18 @@ pub fn survey(input: &SurveyInput) -> Vec<Finding> {
     let root = &input.root;
     findings.push(tools::keyring_finding(root));
     if !input.identity.is_root() {
-        findings.push(identity::finding(
-            &input.identity,
-            &SubordinateIds::read(root),
-        ));
+        findings.push(identity::finding(&input.identity, &SubordinateIds::read(root)));
         let attempt = userns::attempt(input.path.as_deref());
         findings.push(userns::finding(&attempt, userns::switches(root)));
     }
     let room = storage::room(&input.cache_dir);
-    findings.push(storage::disk_finding(
-        &input.cache_dir,
-        room,
-        input.image_ready,
-    ));
+    findings.push(storage::disk_finding(&input.cache_dir, room, input.image_ready));
     findings.push(memory::finding(memory::available(root)));
     findings.push(kvm::finding(&kvm::probe_at(&KvmSources::under(root))));
     findings.push(storage::device_mapper_finding(storage::device_mapper(root)));
     findings.push(network::tap_finding(network::tap(root, &input.identity)));
     let resolved = lookup.finish(input.dns_limit);
-    findings.push(network::dns_finding(
-        &input.mirror_host,
-        resolved,
-        input.proxied,
-    ));
+    findings.push(network::dns_finding(&input.mirror_host, resolved, input.proxied));
     arrange(findings, input.image_ready)
 }
 
@@ -92,9 +81,7 @@ pub fn survey(input: &SurveyInput) -> Vec<Finding> {
 /// take a good part of a second to start.
 fn ask_programs(input: &SurveyInput) -> Vec<Finding> {
     let path = input.path.as_deref();
-    let needed = TOOLS
-        .iter()
-        .filter(|tool| !(tool.unprivileged_only && input.identity.is_root()));
+    let needed = TOOLS.iter().filter(|tool| !(tool.unprivileged_only && input.identity.is_root()));
     thread::scope(|scope| {
         let rust = scope.spawn(|| rust::findings(&rust::look_up(path)));
         let tools: Vec<_> = needed
@@ -135,21 +122,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
         let bin = root.join("bin");
-        for sub in [
-            "bin",
-            "proc",
-            "etc",
-            "dev/net",
-            "dev/mapper",
-            "usr/share/keyrings",
-        ] {
+        for sub in ["bin", "proc", "etc", "dev/net", "dev/mapper", "usr/share/keyrings"] {
             fs_err::create_dir_all(root.join(sub)).unwrap();
         }
-        for name in TOOLS
-            .iter()
-            .map(|tool| tool.program)
-            .chain(["cargo", "rustc"])
-        {
+        for name in TOOLS.iter().map(|tool| tool.program).chain(["cargo", "rustc"]) {
             fake::program(bin.as_std_path(), name, "echo version 9.9");
         }
         let files = [
@@ -168,11 +144,7 @@ mod tests {
         let input = SurveyInput {
             path: Some(bin.into_string().into()),
             cache_dir: root.join("cache"),
-            identity: Identity {
-                uid,
-                user: None,
-                capabilities: u64::MAX,
-            },
+            identity: Identity { uid, user: None, capabilities: u64::MAX },
             image_ready: false,
             proxied: false,
             mirror_host: "127.0.0.1".to_owned(),
@@ -205,18 +177,11 @@ mod tests {
     #[test]
     fn what_only_images_need_is_required_until_there_is_one() {
         let (_dir, mut input) = good_host(0);
-        fs_err::remove_file(
-            input
-                .root
-                .join("usr/share/keyrings/debian-archive-keyring.gpg"),
-        )
-        .unwrap();
+        fs_err::remove_file(input.root.join("usr/share/keyrings/debian-archive-keyring.gpg"))
+            .unwrap();
         let required = |input: &SurveyInput| {
             let findings = survey(input);
-            let keyring = findings
-                .iter()
-                .find(|finding| finding.id == "debian-keyring")
-                .unwrap();
+            let keyring = findings.iter().find(|finding| finding.id == "debian-keyring").unwrap();
             assert_eq!(keyring.state, State::Missing);
             keyring.required
         };
@@ -229,12 +194,7 @@ mod tests {
     fn findings_come_by_purpose() {
         let (_dir, input) = good_host(1000);
         let findings = survey(&input);
-        let of = |id| {
-            findings
-                .iter()
-                .position(|finding| finding.id == id)
-                .unwrap()
-        };
+        let of = |id| findings.iter().position(|finding| finding.id == id).unwrap();
         assert_eq!(of("qemu"), 0);
         assert!(of("memory") < of("mmdebstrap"));
         assert!(of("dns") < of("kvm"));

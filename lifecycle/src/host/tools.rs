@@ -63,70 +63,16 @@ pub const TOOLS: &[Tool] = &[
     Tool {
         id: "qemu",
         minimum: Some(Version::new(7, 0)),
-        ..tool(
-            "qemu-system-x86_64",
-            LONG,
-            Purpose::Run,
-            Package::Qemu,
-            "no VM can start",
-        )
+        ..tool("qemu-system-x86_64", LONG, Purpose::Run, Package::Qemu, "no VM can start")
     },
-    tool(
-        "qemu-img",
-        LONG,
-        Purpose::Run,
-        Package::QemuImg,
-        "no VM gets a disk of its own",
-    ),
-    tool(
-        "mke2fs",
-        SHORT,
-        Purpose::Run,
-        Package::E2fsprogs,
-        "no disk can be made for a guest",
-    ),
-    tool(
-        "mkfs.erofs",
-        SHORT,
-        Purpose::Run,
-        Package::Erofs,
-        "no toolchain gets into a guest",
-    ),
-    tool(
-        "ssh",
-        SHORT,
-        Purpose::Run,
-        Package::Ssh,
-        "no command reaches a guest",
-    ),
-    tool(
-        "ssh-keygen",
-        &[],
-        Purpose::Run,
-        Package::SshKeygen,
-        "no keys for the guests",
-    ),
-    tool(
-        "mmdebstrap",
-        LONG,
-        Purpose::Image,
-        Package::Mmdebstrap,
-        "no image can be built",
-    ),
-    tool(
-        "tar",
-        LONG,
-        Purpose::Image,
-        Package::Tar,
-        "no image can be built",
-    ),
-    tool(
-        "unshare",
-        LONG,
-        Purpose::Image,
-        Package::UtilLinux,
-        "no image can be built",
-    ),
+    tool("qemu-img", LONG, Purpose::Run, Package::QemuImg, "no VM gets a disk of its own"),
+    tool("mke2fs", SHORT, Purpose::Run, Package::E2fsprogs, "no disk can be made for a guest"),
+    tool("mkfs.erofs", SHORT, Purpose::Run, Package::Erofs, "no toolchain gets into a guest"),
+    tool("ssh", SHORT, Purpose::Run, Package::Ssh, "no command reaches a guest"),
+    tool("ssh-keygen", &[], Purpose::Run, Package::SshKeygen, "no keys for the guests"),
+    tool("mmdebstrap", LONG, Purpose::Image, Package::Mmdebstrap, "no image can be built"),
+    tool("tar", LONG, Purpose::Image, Package::Tar, "no image can be built"),
+    tool("unshare", LONG, Purpose::Image, Package::UtilLinux, "no image can be built"),
     Tool {
         unprivileged_only: true,
         ..tool("newuidmap", &[], Purpose::Image, Package::Uidmap, NO_IDS)
@@ -173,10 +119,7 @@ pub fn look_up(tool: &Tool, path: Option<&OsStr>) -> Lookup {
     };
     // Some tell their version and then exit as if that were an error.
     let version = answer.and_then(|answer| Version::find(&answer.text));
-    Lookup::Found {
-        path: found,
-        version,
-    }
+    Lookup::Found { path: found, version }
 }
 
 /// The finding on a program for a survey.
@@ -204,10 +147,8 @@ pub fn finding(tool: &Tool, lookup: &Lookup) -> Finding {
         }
         (Some(version), _) => ready(format!("{version}, {path}")),
         (None, _) if tool.version_args.is_empty() => ready(path.to_string()),
-        (None, _) => ready(format!("{path} tells no version")).but(
-            State::Degraded,
-            format!("it may not work; then {}", tool.cost),
-        ),
+        (None, _) => ready(format!("{path} tells no version"))
+            .but(State::Degraded, format!("it may not work; then {}", tool.cost)),
     }
 }
 
@@ -216,20 +157,14 @@ pub fn finding(tool: &Tool, lookup: &Lookup) -> Finding {
 pub fn keyring_finding(root: &Utf8Path) -> Finding {
     let dir = root.join("usr/share/keyrings");
     let names = ["debian-archive-keyring.gpg", "debian-archive-keyring.pgp"];
-    let found = names
-        .map(|name| dir.join(name))
-        .into_iter()
-        .find(|file| file.is_file());
+    let found = names.map(|name| dir.join(name)).into_iter().find(|file| file.is_file());
     let ready = |detail: String| {
         Finding::ready("debian-keyring", "Debian's keyring", Purpose::Image, detail)
     };
     match found {
         Some(file) => ready(file.into_string()),
         None => ready("not found".to_owned())
-            .but(
-                State::Missing,
-                "no image can be built: its packages cannot be verified",
-            )
+            .but(State::Missing, "no image can be built: its packages cannot be verified")
             .mended_by(Remedy::Packages(Package::DebianKeyring)),
     }
 }
@@ -242,13 +177,7 @@ mod tests {
     const FAKE: Tool = Tool {
         id: "fake",
         minimum: Some(Version::new(7, 0)),
-        ..tool(
-            "banger-fake-tool",
-            LONG,
-            Purpose::Run,
-            Package::Qemu,
-            "nothing runs",
-        )
+        ..tool("banger-fake-tool", LONG, Purpose::Run, Package::Qemu, "nothing runs")
     };
 
     fn look_up_fake(body: &str) -> Finding {
@@ -262,22 +191,14 @@ mod tests {
         let finding = look_up_fake("echo \"Fake version 7.2.1 ($1)\"; exit 1");
         assert_eq!(finding.state, State::Ready);
         assert!(finding.detail.starts_with("7.2.1, /"), "{}", finding.detail);
-        assert!(
-            finding.detail.ends_with("/banger-fake-tool"),
-            "{}",
-            finding.detail
-        );
+        assert!(finding.detail.ends_with("/banger-fake-tool"), "{}", finding.detail);
     }
 
     #[test]
     fn an_old_program_stops_the_main_job_and_no_package_is_promised() {
         let finding = look_up_fake("echo 6.2.0");
         assert!(finding.blocks_main_job());
-        assert!(
-            finding.detail.contains("7.0 or newer needed"),
-            "{}",
-            finding.detail
-        );
+        assert!(finding.detail.contains("7.0 or newer needed"), "{}", finding.detail);
         assert!(matches!(finding.remedy, Some(Remedy::Advice(_))));
     }
 
@@ -309,10 +230,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(dir.path()).unwrap();
         let missing = keyring_finding(root);
-        assert_eq!(
-            missing.remedy,
-            Some(Remedy::Packages(Package::DebianKeyring))
-        );
+        assert_eq!(missing.remedy, Some(Remedy::Packages(Package::DebianKeyring)));
         let keyrings = root.join("usr/share/keyrings");
         fs_err::create_dir_all(&keyrings).unwrap();
         fs_err::write(keyrings.join("debian-archive-keyring.pgp"), "").unwrap();

@@ -118,13 +118,7 @@ mod tests {
         let switch = "proc/sys/kernel/apparmor_restrict_unprivileged_userns";
         fs::write(dir.path().join(switch), "1\n").unwrap();
         let switches = switches(Utf8Path::from_path(dir.path()).unwrap());
-        assert_eq!(
-            switches,
-            Switches {
-                apparmor: true,
-                ..Switches::default()
-            }
-        );
+        assert_eq!(switches, Switches { apparmor: true, ..Switches::default() });
 
         let refused = finding(&Attempt::Refused("write failed".to_owned()), switches);
         assert!(refused.blocks_main_job());
@@ -138,20 +132,13 @@ mod tests {
     fn a_refusal_without_a_switch_is_quoted() {
         let refused = Attempt::Refused("unshare: unshare failed: Operation not permitted".into());
         let finding = finding(&refused, Switches::default());
-        assert!(
-            finding.detail.contains("Operation not permitted"),
-            "{}",
-            finding.detail
-        );
+        assert!(finding.detail.contains("Operation not permitted"), "{}", finding.detail);
         assert!(matches!(finding.remedy, Some(Remedy::Advice(_))));
     }
 
     #[test]
     fn a_free_host_is_ready() {
-        assert_eq!(
-            finding(&Attempt::Worked, Switches::default()).state,
-            State::Ready
-        );
+        assert_eq!(finding(&Attempt::Worked, Switches::default()).state, State::Ready);
     }
 
     #[test]

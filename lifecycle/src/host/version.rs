@@ -27,11 +27,7 @@ impl Version {
     /// A version of two numbers.
     #[must_use]
     pub const fn new(major: u32, minor: u32) -> Self {
-        Self {
-            major,
-            minor,
-            patch: None,
-        }
+        Self { major, minor, patch: None }
     }
 
     /// The first version named in a text: numbers with a dot between them, not within a word.
@@ -41,23 +37,14 @@ impl Version {
             let before = text[..at].chars().next_back();
             c.is_ascii_digit() && !before.is_some_and(|b| b.is_alphanumeric() || b == '.')
         });
-        starts
-            .map(|(at, _)| &text[at..])
-            .find_map(Self::parse_start)
+        starts.map(|(at, _)| &text[at..]).find_map(Self::parse_start)
     }
 
     fn parse_start(text: &str) -> Option<Self> {
         let (major, rest) = number(text)?;
         let (minor, rest) = number(rest.strip_prefix('.')?)?;
-        let patch = rest
-            .strip_prefix('.')
-            .and_then(number)
-            .map(|(patch, _)| patch);
-        Some(Self {
-            major,
-            minor,
-            patch,
-        })
+        let patch = rest.strip_prefix('.').and_then(number).map(|(patch, _)| patch);
+        Some(Self { major, minor, patch })
     }
 }
 
@@ -90,41 +77,26 @@ pub fn ask(
     limit: Duration,
 ) -> Option<Answer> {
     // A file and not a pipe: a pipe that some grandchild keeps open would hold the reader up.
-    let mut said: File = rustix::fs::memfd_create("answer", MemfdFlags::CLOEXEC)
-        .ok()?
-        .into();
+    let mut said: File = rustix::fs::memfd_create("answer", MemfdFlags::CLOEXEC).ok()?.into();
     let mut command = Command::new(program);
-    command
-        .args(args)
-        .env("LC_ALL", "C")
-        .env("RUSTUP_AUTO_INSTALL", "0");
+    command.args(args).env("LC_ALL", "C").env("RUSTUP_AUTO_INSTALL", "0");
     if let Some(path) = path {
         command.env("PATH", path);
     }
-    command
-        .stdin(Stdio::null())
-        .stdout(said.try_clone().ok()?)
-        .stderr(said.try_clone().ok()?);
+    command.stdin(Stdio::null()).stdout(said.try_clone().ok()?).stderr(said.try_clone().ok()?);
     let mut child = command.spawn().ok()?;
     let status = wait(&mut child, limit)?;
     let mut text = Vec::new();
     said.rewind().ok()?;
     said.read_to_end(&mut text).ok()?;
-    Some(Answer {
-        status,
-        text: String::from_utf8_lossy(&text).into_owned(),
-    })
+    Some(Answer { status, text: String::from_utf8_lossy(&text).into_owned() })
 }
 
 /// Reaps the child in any case.
 fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let ended = ended_within(child, limit);
     if !ended {
-        tracing::debug!(
-            pid = child.id(),
-            ?limit,
-            "killing a program that does not answer"
-        );
+        tracing::debug!(pid = child.id(), ?limit, "killing a program that does not answer");
         child.kill().ok()?;
     }
     let status = child.wait().ok()?;
@@ -151,9 +123,7 @@ fn ended_within(child: &Child, limit: Duration) -> bool {
 }
 
 fn number(text: &str) -> Option<(u32, &str)> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..end].parse().ok()?, &text[end..]))
 }
 
@@ -164,18 +134,9 @@ mod tests {
     #[test]
     fn versions_are_found_in_what_programs_say() {
         let cases = [
-            (
-                "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)",
-                "7.2.22",
-            ),
-            (
-                "OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19 27 Jan 2026",
-                "9.2",
-            ),
-            (
-                "mke2fs 1.47.0 (5-Feb-2023)\n\tUsing EXT2FS Library",
-                "1.47.0",
-            ),
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)", "7.2.22"),
+            ("OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19 27 Jan 2026", "9.2"),
+            ("mke2fs 1.47.0 (5-Feb-2023)\n\tUsing EXT2FS Library", "1.47.0"),
             ("mkfs.erofs (erofs-utils) 1.7.1", "1.7.1"),
             ("unshare from util-linux 2.38.1", "2.38.1"),
             ("cargo 1.95.0-nightly (abc 2026-01-01)", "1.95.0"),

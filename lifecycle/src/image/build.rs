@@ -22,11 +22,7 @@ mod filesystem;
 mod mmdebstrap;
 
 /// Debian's name of the architecture that images are built for: the host's.
-const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
-    "arm64"
-} else {
-    "amd64"
-};
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 const TOOLS: [&str; 4] = ["mmdebstrap", "mke2fs", "unshare", "tar"];
 /// What else a user without root needs: it maps the user's range of ids.
 const UNPRIVILEGED_TOOL: &str = "newuidmap";
@@ -76,20 +72,10 @@ impl Debian {
     ) -> Result<Parts, ImageError> {
         let privileged = rustix::process::geteuid().is_root();
         check_tools(privileged).await?;
-        let progress = Progress {
-            events: &self.events,
-            title,
-        };
+        let progress = Progress { events: &self.events, title };
         let log = Log::create(&self.logs)?;
-        self.events
-            .detail(format!("the build's log is `{}`", log.path));
-        let run = mmdebstrap::Run {
-            recipe,
-            directory,
-            privileged,
-            log: &log,
-            progress: &progress,
-        };
+        self.events.detail(format!("the build's log is `{}`", log.path));
+        let run = mmdebstrap::Run { recipe, directory, privileged, log: &log, progress: &progress };
         let path = run.run().await?;
         progress.step("packing the root filesystem", mmdebstrap::STEPS);
         let tar = blocking(move || {
@@ -172,9 +158,7 @@ async fn check_tools(privileged: bool) -> Result<(), ImageError> {
         let started = run_tool(Command::new(path_of(program)).arg("--version")).await;
         if let Err(ToolError::Start { source, .. }) = started {
             tracing::debug!(program, %source, "does not start");
-            return Err(ImageError::MissingTool {
-                program: program.to_owned(),
-            });
+            return Err(ImageError::MissingTool { program: program.to_owned() });
         }
     }
     Ok(())
@@ -190,11 +174,8 @@ fn small_parts(tar: &Tarball, directory: &Utf8Path) -> Result<Parts, ImageError>
     let bzimage = initrd::read(tar, &format!("boot/vmlinuz-{kernel}"))?;
     let initrd = Initrd::build(tar, &kernel)?;
     let status = initrd::read(tar, "var/lib/dpkg/status")?;
-    let files = [
-        (VMLINUX, elf_from_bzimage(&bzimage)?),
-        (BZIMAGE, bzimage),
-        (INITRD, initrd.bytes),
-    ];
+    let files =
+        [(VMLINUX, elf_from_bzimage(&bzimage)?), (BZIMAGE, bzimage), (INITRD, initrd.bytes)];
     for (name, bytes) in files {
         fs::write(directory.join(name), bytes).map_err(ImageError::io("write the new image"))?;
     }
@@ -212,8 +193,8 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, ImageError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(ImageError::io("finish building the image")(
-            std::io::Error::other(error),
-        )),
+        Err(error) => {
+            Err(ImageError::io("finish building the image")(std::io::Error::other(error)))
+        }
     }
 }

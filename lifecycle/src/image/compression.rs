@@ -70,13 +70,9 @@ fn lz4_legacy(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut rest = &bytes[LZ4_LEGACY_MAGIC.len()..];
     let mut out = Vec::new();
     while !rest.is_empty() {
-        let (length, tail) = rest
-            .split_first_chunk::<4>()
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let (length, tail) = rest.split_first_chunk::<4>().ok_or(io::ErrorKind::UnexpectedEof)?;
         let length = u32::from_le_bytes(*length) as usize;
-        let (block, tail) = tail
-            .split_at_checked(length)
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let (block, tail) = tail.split_at_checked(length).ok_or(io::ErrorKind::UnexpectedEof)?;
         let plain =
             lz4_flex::block::decompress(block, LZ4_LEGACY_BLOCK).map_err(io::Error::other)?;
         out.extend_from_slice(&plain);
@@ -121,12 +117,8 @@ pub(super) mod testing {
         }
     }
 
-    pub(crate) const ALL: [Compression; 4] = [
-        Compression::Gzip,
-        Compression::Xz,
-        Compression::Zstd,
-        Compression::Lz4Legacy,
-    ];
+    pub(crate) const ALL: [Compression; 4] =
+        [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Lz4Legacy];
 }
 
 #[cfg(test)]
@@ -136,9 +128,7 @@ mod tests {
 
     #[test]
     fn every_format_comes_back() {
-        let plain: Vec<u8> = (0..200_000_u32)
-            .flat_map(|n| (n / 7).to_le_bytes())
-            .collect();
+        let plain: Vec<u8> = (0..200_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
         for format in ALL {
             let packed = compress(format, &plain);
             assert_eq!(Compression::of(&packed), Some(format));
@@ -150,10 +140,7 @@ mod tests {
     fn lz4_crosses_its_block_limit() {
         let plain: Vec<u8> = vec![7; LZ4_LEGACY_BLOCK + 5];
         let packed = compress(Compression::Lz4Legacy, &plain);
-        assert_eq!(
-            Compression::Lz4Legacy.decompress(&packed).unwrap().len(),
-            plain.len()
-        );
+        assert_eq!(Compression::Lz4Legacy.decompress(&packed).unwrap().len(), plain.len());
     }
 
     #[test]
@@ -161,19 +148,13 @@ mod tests {
         let plain: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
         for format in ALL {
             let packed = compress(format, &plain);
-            assert!(
-                format.decompress(&packed[..packed.len() / 2]).is_err(),
-                "{format:?}"
-            );
+            assert!(format.decompress(&packed[..packed.len() / 2]).is_err(), "{format:?}");
         }
     }
 
     #[test]
     fn plain_bytes_pass_through() {
-        assert_eq!(
-            decompress_if_needed(b"\x7fELF".to_vec()).unwrap(),
-            b"\x7fELF"
-        );
+        assert_eq!(decompress_if_needed(b"\x7fELF".to_vec()).unwrap(), b"\x7fELF");
         assert_eq!(decompress_if_needed(Vec::new()).unwrap(), b"");
     }
 }

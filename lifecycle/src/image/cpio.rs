@@ -68,8 +68,7 @@ impl Archive {
         let fields = [inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
-            self.bytes
-                .extend_from_slice(format!("{field:08x}").as_bytes());
+            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(0);
@@ -169,9 +168,6 @@ mod tests {
         if listed.is_empty() {
             return; // a busybox without cpio
         }
-        assert_eq!(
-            listed.lines().collect::<Vec<_>>(),
-            ["bin", "bin/tool", "bin/alias", "empty"]
-        );
+        assert_eq!(listed.lines().collect::<Vec<_>>(), ["bin", "bin/tool", "bin/alias", "empty"]);
     }
 }

@@ -20,17 +20,8 @@ pub const LATE_MODULES: [&str; 6] = [
     "vmw_vsock_virtio_transport",
     "virtio_balloon",
 ];
-const DIRECTORIES: [&str; 9] = [
-    "bin",
-    "dev",
-    "modules",
-    "modules/disk",
-    "modules/late",
-    "proc",
-    "root",
-    "seed",
-    "sys",
-];
+const DIRECTORIES: [&str; 9] =
+    ["bin", "dev", "modules", "modules/disk", "modules/late", "proc", "root", "seed", "sys"];
 
 /// An image's initrd.
 #[derive(Debug)]
@@ -67,10 +58,7 @@ impl Initrd {
             }
             missing.extend(closure.missing);
         }
-        Ok(Self {
-            bytes: archive.finish(),
-            missing,
-        })
+        Ok(Self { bytes: archive.finish(), missing })
     }
 }
 
@@ -79,13 +67,9 @@ impl Initrd {
 /// # Errors
 /// Where there is none.
 pub fn newest_kernel(tar: &Tarball) -> Result<String, ImageError> {
-    let releases = tar
-        .names_in("boot")
-        .filter_map(|name| name.strip_prefix("vmlinuz-"));
+    let releases = tar.names_in("boot").filter_map(|name| name.strip_prefix("vmlinuz-"));
     let newest = releases.max_by_key(|release| numbers(release));
-    newest
-        .map(str::to_owned)
-        .ok_or_else(|| ImageError::Incomplete("/boot/vmlinuz-…".to_owned()))
+    newest.map(str::to_owned).ok_or_else(|| ImageError::Incomplete("/boot/vmlinuz-…".to_owned()))
 }
 
 pub(super) fn read(tar: &Tarball, name: &str) -> Result<Vec<u8>, ImageError> {
@@ -100,25 +84,19 @@ fn busybox(tar: &Tarball) -> Result<Vec<u8>, ImageError> {
 
 fn modules_directory(tar: &Tarball, release: &str) -> Result<String, ImageError> {
     let candidates = ["usr/lib/modules", "lib/modules"].map(|dir| format!("{dir}/{release}"));
-    let found = candidates
-        .into_iter()
-        .find(|dir| tar.names_in(dir).any(|n| n == "modules.dep"));
+    let found = candidates.into_iter().find(|dir| tar.names_in(dir).any(|n| n == "modules.dep"));
     found.ok_or_else(|| ImageError::Incomplete(format!("/lib/modules/{release}/modules.dep")))
 }
 
 fn module(tar: &Tarball, path: &str) -> Result<Vec<u8>, ImageError> {
     let packed = read(tar, path)?;
-    decompress_if_needed(packed).map_err(|source| ImageError::Module {
-        module: path.to_owned(),
-        source,
-    })
+    decompress_if_needed(packed)
+        .map_err(|source| ImageError::Module { module: path.to_owned(), source })
 }
 
 /// The numbers in a release, for comparing `6.1.0-9` with `6.1.0-10`.
 fn numbers(release: &str) -> Vec<u64> {
-    let parts = release
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|part| !part.is_empty());
+    let parts = release.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
     parts.map(|part| part.parse().unwrap_or(u64::MAX)).collect()
 }
 
@@ -146,10 +124,7 @@ kernel/virtio-rng.ko.zst: kernel/virtio.ko kernel/virtio_ring.ko
         let (_dir, tar) = tarball(&[
             ("usr/bin/busybox", b"box"),
             ("usr/lib/modules/6.1.0-10/modules.dep", DEP),
-            (
-                "usr/lib/modules/6.1.0-10/modules.builtin",
-                b"kernel/fs/ext4/ext4.ko\n",
-            ),
+            ("usr/lib/modules/6.1.0-10/modules.builtin", b"kernel/fs/ext4/ext4.ko\n"),
             ("usr/lib/modules/6.1.0-10/kernel/virtio_mmio.ko", b"mmio"),
             ("usr/lib/modules/6.1.0-10/kernel/virtio.ko", b"virtio"),
             ("usr/lib/modules/6.1.0-10/kernel/virtio_ring.ko", b"ring"),
@@ -177,12 +152,7 @@ kernel/virtio-rng.ko.zst: kernel/virtio.ko kernel/virtio_ring.ko
         let content = |name: &str| &entries.iter().find(|entry| entry.0 == name).unwrap().2;
         assert_eq!(content("modules/disk/03-virtio_blk.ko"), b"\x7fELF blk");
         assert_eq!(content("modules/late/00-virtio_rng.ko"), b"\x7fELF rng");
-        let missing = [
-            "virtio_net",
-            "erofs",
-            "vmw_vsock_virtio_transport",
-            "virtio_balloon",
-        ];
+        let missing = ["virtio_net", "erofs", "vmw_vsock_virtio_transport", "virtio_balloon"];
         assert_eq!(initrd.missing, missing);
     }
 
@@ -199,16 +169,8 @@ kernel/virtio-rng.ko.zst: kernel/virtio.ko kernel/virtio_ring.ko
     #[test]
     fn what_lacks_is_named() {
         let (_dir, tar) = tarball(&[("etc/hostname", b"x")]);
-        assert!(
-            newest_kernel(&tar)
-                .unwrap_err()
-                .to_string()
-                .contains("/boot/vmlinuz-")
-        );
+        assert!(newest_kernel(&tar).unwrap_err().to_string().contains("/boot/vmlinuz-"));
         let error = Initrd::build(&tar, "6.1").unwrap_err();
-        assert!(
-            error.to_string().contains("/lib/modules/6.1/modules.dep"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("/lib/modules/6.1/modules.dep"), "{error}");
     }
 }

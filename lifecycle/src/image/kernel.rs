@@ -82,25 +82,16 @@ pub fn elf_from_bzimage(image: &[u8]) -> Result<Vec<u8>, KernelError> {
     }
     let payload = payload(image)?;
     let format = Compression::of(payload).ok_or_else(|| {
-        let start: String = payload
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let start: String = payload.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         KernelError::UnknownCompression(start)
     })?;
     let stream = match format {
         Compression::Lz4Legacy => &payload[..payload.len().saturating_sub(SIZE_TRAILER)],
         _ => payload,
     };
-    let elf = format
-        .decompress(stream)
-        .map_err(|source| KernelError::Decompress { format, source })?;
-    if elf.starts_with(ELF_MAGIC) {
-        Ok(elf)
-    } else {
-        Err(KernelError::PayloadNotElf)
-    }
+    let elf =
+        format.decompress(stream).map_err(|source| KernelError::Decompress { format, source })?;
+    if elf.starts_with(ELF_MAGIC) { Ok(elf) } else { Err(KernelError::PayloadNotElf) }
 }
 
 /// Reads a kernel file of the user's own, ELF or bzImage, and returns the ELF.
@@ -125,25 +116,15 @@ fn payload(image: &[u8]) -> Result<&[u8], KernelError> {
     }
     let [sectors] = field(image, SETUP_SECTS)?;
     // Zero stands for four, for the sake of very old boot loaders.
-    let sectors = if sectors == 0 {
-        4
-    } else {
-        usize::from(sectors)
-    };
+    let sectors = if sectors == 0 { 4 } else { usize::from(sectors) };
     let offset = u32::from_le_bytes(field(image, PAYLOAD_OFFSET)?) as usize;
     let length = u32::from_le_bytes(field(image, PAYLOAD_LENGTH)?) as usize;
     let start = (sectors + 1) * SECTOR + offset;
-    image
-        .get(start..start + length)
-        .ok_or(KernelError::Truncated)
+    image.get(start..start + length).ok_or(KernelError::Truncated)
 }
 
 fn field<const N: usize>(image: &[u8], at: usize) -> Result<[u8; N], KernelError> {
-    image
-        .get(at..)
-        .and_then(<[u8]>::first_chunk)
-        .copied()
-        .ok_or(KernelError::Truncated)
+    image.get(at..).and_then(<[u8]>::first_chunk).copied().ok_or(KernelError::Truncated)
 }
 
 #[cfg(test)]
@@ -190,49 +171,25 @@ mod tests {
 
     #[test]
     fn other_files_are_refused() {
-        assert!(matches!(
-            elf_from_bzimage(b"#!/bin/sh"),
-            Err(KernelError::NotAKernel(_))
-        ));
-        assert!(matches!(
-            elf_from_bzimage(b""),
-            Err(KernelError::NotAKernel(_))
-        ));
+        assert!(matches!(elf_from_bzimage(b"#!/bin/sh"), Err(KernelError::NotAKernel(_))));
+        assert!(matches!(elf_from_bzimage(b""), Err(KernelError::NotAKernel(_))));
         let odd = bzimage(b"BZh9 something");
-        assert!(matches!(
-            elf_from_bzimage(&odd),
-            Err(KernelError::UnknownCompression(_))
-        ));
+        assert!(matches!(elf_from_bzimage(&odd), Err(KernelError::UnknownCompression(_))));
         let text = compress(Compression::Gzip, b"no kernel");
-        assert!(matches!(
-            elf_from_bzimage(&bzimage(&text)),
-            Err(KernelError::PayloadNotElf)
-        ));
+        assert!(matches!(elf_from_bzimage(&bzimage(&text)), Err(KernelError::PayloadNotElf)));
     }
 
     #[test]
     fn damage_is_told_apart() {
         let whole = bzimage(&compress(Compression::Xz, &elf()));
-        assert!(matches!(
-            elf_from_bzimage(&whole[..2000]),
-            Err(KernelError::Truncated)
-        ));
-        assert!(matches!(
-            elf_from_bzimage(&whole[..0x240]),
-            Err(KernelError::Truncated)
-        ));
+        assert!(matches!(elf_from_bzimage(&whole[..2000]), Err(KernelError::Truncated)));
+        assert!(matches!(elf_from_bzimage(&whole[..0x240]), Err(KernelError::Truncated)));
         let mut old = whole.clone();
         old[BOOT_VERSION] = 0x07;
-        assert!(matches!(
-            elf_from_bzimage(&old),
-            Err(KernelError::TooOld(0x0207))
-        ));
+        assert!(matches!(elf_from_bzimage(&old), Err(KernelError::TooOld(0x0207))));
         let mut bad = whole;
         bad[3 * SECTOR + 64 + 200] ^= 0xff;
-        assert!(matches!(
-            elf_from_bzimage(&bad),
-            Err(KernelError::Decompress { .. })
-        ));
+        assert!(matches!(elf_from_bzimage(&bad), Err(KernelError::Decompress { .. })));
     }
 
     #[test]
@@ -243,9 +200,6 @@ mod tests {
         let error = read_kernel(&path).unwrap_err();
         assert!(error.to_string().contains(path.as_str()), "{error}");
         assert!(error.hint().is_some());
-        assert!(matches!(
-            read_kernel(&path.join("none")),
-            Err(KernelError::Read(_))
-        ));
+        assert!(matches!(read_kernel(&path.join("none")), Err(KernelError::Read(_))));
     }
 }

@@ -25,9 +25,7 @@ impl Digest {
     /// Takes a full digest, or returns `None` where `text` is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let digits = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         (text.len() == 64 && digits).then(|| Self(text.to_owned()))
     }
 
@@ -163,10 +161,7 @@ impl Manifest {
             match fs::metadata(image.join(name)) {
                 Ok(meta) if meta.len() == *expected => {}
                 Ok(meta) => {
-                    return Err(format!(
-                        "`{name}` has {} bytes instead of {expected}",
-                        meta.len()
-                    ));
+                    return Err(format!("`{name}` has {} bytes instead of {expected}", meta.len()));
                 }
                 Err(_) => return Err(format!("`{name}` is missing")),
             }
@@ -200,9 +195,7 @@ pub fn installed_packages(dpkg_status: &str, architecture: &str) -> BTreeMap<Str
     for paragraph in dpkg_status.split("\n\n") {
         let field = |name: &str| {
             let mut lines = paragraph.lines().filter_map(|line| line.split_once(": "));
-            lines
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.trim())
+            lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim())
         };
         let (Some(name), Some(version)) = (field("Package"), field("Version")) else {
             continue;
@@ -250,14 +243,7 @@ Version: 2.36
     fn installed_packages_are_those_installed() {
         let got = installed_packages(STATUS, "amd64");
         let got: Vec<_> = got.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        assert_eq!(
-            got,
-            [
-                ("curl", "7.88.1-10"),
-                ("libc6:arm64", "2.36"),
-                ("tzdata", "2025b")
-            ]
-        );
+        assert_eq!(got, [("curl", "7.88.1-10"), ("libc6:arm64", "2.36"), ("tzdata", "2025b")]);
     }
 
     #[test]
@@ -277,11 +263,6 @@ Version: 2.36
         fs::write(dir.join(FILE_NAME), r#"{"format": 99}"#).unwrap();
         assert_eq!(Manifest::read(dir).unwrap_err(), ManifestError::Format(99));
         fs::write(dir.join(FILE_NAME), "{").unwrap();
-        assert!(
-            Manifest::read(dir)
-                .unwrap_err()
-                .to_string()
-                .contains("does not parse")
-        );
+        assert!(Manifest::read(dir).unwrap_err().to_string().contains("does not parse"));
     }
 }

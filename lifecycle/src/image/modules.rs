@@ -32,21 +32,10 @@ impl ModuleIndex {
         let modules = modules_dep.lines().filter_map(|line| line.split_once(':'));
         let modules = modules.map(|(path, needs)| {
             let needs = needs.split_whitespace().map(module_name).collect();
-            (
-                module_name(path),
-                Module {
-                    path: path.trim().to_owned(),
-                    needs,
-                },
-            )
+            (module_name(path), Module { path: path.trim().to_owned(), needs })
         });
-        let builtin = modules_builtin
-            .lines()
-            .filter(|line| !line.trim().is_empty());
-        Self {
-            modules: modules.collect(),
-            builtin: builtin.map(module_name).collect(),
-        }
+        let builtin = modules_builtin.lines().filter(|line| !line.trim().is_empty());
+        Self { modules: modules.collect(), builtin: builtin.map(module_name).collect() }
     }
 
     /// All that `wanted` needs and is not in `loaded`, in an order that loads.
@@ -110,21 +99,14 @@ kernel/lost.ko: kernel/nowhere.ko
     }
 
     fn names(closure: &Closure) -> Vec<String> {
-        closure
-            .ordered
-            .iter()
-            .map(|path| module_name(path))
-            .collect()
+        closure.ordered.iter().map(|path| module_name(path)).collect()
     }
 
     #[test]
     fn a_dependency_comes_before_its_user() {
         let mut loaded = BTreeSet::new();
         let closure = index().closure(&["virtio_mmio", "virtio_blk"], &mut loaded);
-        assert_eq!(
-            names(&closure),
-            ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk"]
-        );
+        assert_eq!(names(&closure), ["virtio_ring", "virtio", "virtio_mmio", "virtio_blk"]);
         assert_eq!(closure.missing, Vec::<String>::new());
     }
 
@@ -135,10 +117,7 @@ kernel/lost.ko: kernel/nowhere.ko
         let first = index.closure(&["virtio_mmio"], &mut loaded);
         let second = index.closure(&["virtio-rng", "virtio_mmio"], &mut loaded);
         assert_eq!(names(&first).len(), 3);
-        assert_eq!(
-            second.ordered,
-            ["kernel/drivers/char/hw_random/virtio-rng.ko"]
-        );
+        assert_eq!(second.ordered, ["kernel/drivers/char/hw_random/virtio-rng.ko"]);
     }
 
     #[test]

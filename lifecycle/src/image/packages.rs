@@ -213,9 +213,7 @@ fn is_package(text: &str) -> bool {
         })
         && version.is_none_or(|version| {
             version.starts_with(|c: char| c.is_ascii_digit())
-                && version
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || ".+~:-".contains(c))
+                && version.chars().all(|c| c.is_ascii_alphanumeric() || ".+~:-".contains(c))
         })
 }
 
@@ -250,14 +248,9 @@ mod tests {
 
     #[test]
     fn what_a_package_may_look_like() {
-        for good in [
-            "curl",
-            "libstdc++6",
-            "gcc:arm64",
-            "curl=7.88.1-10+deb12u8",
-            "a0",
-            "xz:any=1:2~rc1-3",
-        ] {
+        for good in
+            ["curl", "libstdc++6", "gcc:arm64", "curl=7.88.1-10+deb12u8", "a0", "xz:any=1:2~rc1-3"]
+        {
             assert!(parse(good).is_ok(), "{good}");
         }
         for bad in [
@@ -285,26 +278,16 @@ mod tests {
     fn an_error_names_file_line_and_text() {
         let error = parse("curl\n\nFoo bar # x\n").unwrap_err();
         let text = error.to_string();
-        assert_eq!(
-            text,
-            "`/p/packages.apt`, line 3: `Foo bar` is not a Debian package name"
-        );
+        assert_eq!(text, "`/p/packages.apt`, line 3: `Foo bar` is not a Debian package name");
         assert!(error.hint().is_some());
     }
 
     #[test]
     fn differences_are_told() {
-        let difference = parse("a0\nb0")
-            .unwrap()
-            .difference(&parse("b0\nc0\nd0").unwrap());
+        let difference = parse("a0\nb0").unwrap().difference(&parse("b0\nc0\nd0").unwrap());
         assert_eq!(difference.to_string(), "+c0 +d0 -a0");
         assert!(!difference.is_empty());
-        assert!(
-            parse("a0")
-                .unwrap()
-                .difference(&parse("a0").unwrap())
-                .is_empty()
-        );
+        assert!(parse("a0").unwrap().difference(&parse("a0").unwrap()).is_empty());
     }
 
     #[test]
@@ -326,17 +309,11 @@ mod tests {
     #[test]
     fn a_file_is_known_by_its_canonical_path() {
         let dir = tempfile::tempdir().unwrap();
-        let dir = Utf8Path::from_path(dir.path())
-            .unwrap()
-            .canonicalize_utf8()
-            .unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap().canonicalize_utf8().unwrap();
         fs::create_dir_all(dir.join("sub")).unwrap();
         fs::write(dir.join("packages.apt"), "git\n").unwrap();
         let list = PackageList::read(&dir.join("sub/../packages.apt")).unwrap();
         assert_eq!(list.origin(), &Origin::File(dir.join("packages.apt")));
-        assert!(matches!(
-            PackageList::read(&dir.join("none")),
-            Err(PackagesError::Read(_))
-        ));
+        assert!(matches!(PackageList::read(&dir.join("none")), Err(PackagesError::Read(_))));
     }
 }

@@ -55,11 +55,7 @@ impl Recipe {
         if let Some(bad) = mirror.as_ref().filter(|url| !is_mirror(url)) {
             return Err(RecipeError::Mirror(bad.clone()));
         }
-        Ok(Self {
-            suite,
-            mirror,
-            packages: packages.with_required(),
-        })
+        Ok(Self { suite, mirror, packages: packages.with_required() })
     }
 
     /// The Debian suite's code name.
@@ -88,22 +84,14 @@ impl Recipe {
             Origin::Builtin => "builtin",
             Origin::File(path) => path.as_str(),
         };
-        short_hash(&[
-            origin,
-            &self.suite,
-            self.mirror.as_deref().unwrap_or_default(),
-        ])
+        short_hash(&[origin, &self.suite, self.mirror.as_deref().unwrap_or_default()])
     }
 
     /// Names what this recipe asks for: the same wherever it comes from.
     #[must_use]
     pub fn content_key(&self) -> String {
         let hash = self.packages.hash();
-        short_hash(&[
-            &hash,
-            &self.suite,
-            self.mirror.as_deref().unwrap_or_default(),
-        ])
+        short_hash(&[&hash, &self.suite, self.mirror.as_deref().unwrap_or_default()])
     }
 }
 
@@ -116,9 +104,7 @@ fn short_hash(parts: &[&str]) -> String {
 }
 
 fn is_mirror(url: &str) -> bool {
-    let rest = ["http://", "https://", "file://"]
-        .iter()
-        .find_map(|s| url.strip_prefix(s));
+    let rest = ["http://", "https://", "file://"].iter().find_map(|s| url.strip_prefix(s));
     rest.is_some_and(|rest| {
         !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
     })
@@ -171,11 +157,6 @@ mod tests {
     #[test]
     fn what_banger_needs_is_always_there() {
         let recipe = recipe("bookworm", None, &list("", "/a"));
-        assert!(
-            recipe
-                .packages()
-                .iter()
-                .any(|name| name == "openssh-server")
-        );
+        assert!(recipe.packages().iter().any(|name| name == "openssh-server"));
     }
 }

@@ -38,9 +38,7 @@ impl Refs {
         let failed = || ImageError::io("record which image the workspace uses");
         fs::create_dir_all(&self.directory).map_err(failed())?;
         // Under the lock one name for the new file is enough, and no stale ones pile up.
-        let lock = FileLock::exclusive(&self.directory.join(".lock"))
-            .await
-            .map_err(failed())?;
+        let lock = FileLock::exclusive(&self.directory.join(".lock")).await.map_err(failed())?;
         let reference = Reference {
             digest: digest.clone(),
             origin: recipe.packages().origin().to_string(),
@@ -56,10 +54,7 @@ impl Refs {
 
     /// How many slots use an image.
     pub(super) fn count(&self, digest: &Digest) -> usize {
-        self.slots()
-            .iter()
-            .filter(|slot| self.parse(slot).as_ref() == Some(digest))
-            .count()
+        self.slots().iter().filter(|slot| self.parse(slot).as_ref() == Some(digest)).count()
     }
 
     /// Forgets every slot's use of an image.
@@ -87,8 +82,6 @@ impl Refs {
 
     fn parse(&self, slot: &str) -> Option<Digest> {
         let text = fs::read_to_string(self.path(slot)).ok()?;
-        serde_json::from_str::<Reference>(&text)
-            .ok()
-            .map(|reference| reference.digest)
+        serde_json::from_str::<Reference>(&text).ok().map(|reference| reference.digest)
     }
 }

@@ -84,12 +84,7 @@ impl ImageStore {
 
     pub(crate) fn with_builder(layout: &Layout, events: Events, builder: Arc<dyn Builder>) -> Self {
         let directory = layout.images();
-        Self {
-            refs: Refs::new(directory.join("refs")),
-            directory,
-            builder,
-            events,
-        }
+        Self { refs: Refs::new(directory.join("refs")), directory, builder, events }
     }
 
     /// The image for a recipe: the one it has, even where the package list has changed since
@@ -106,10 +101,7 @@ impl ImageStore {
         }
         match self.present(recipe).await? {
             Some(image) => Ok(image),
-            None => {
-                self.make(recipe, "building image (first use; a minute or two)")
-                    .await
-            }
+            None => self.make(recipe, "building image (first use; a minute or two)").await,
         }
     }
 
@@ -160,11 +152,7 @@ impl ImageStore {
             return Staleness::Fresh { digest };
         }
         let difference = manifest.difference(recipe.packages());
-        Staleness::Changed {
-            digest,
-            difference,
-            age: manifest.age(SystemTime::now()),
-        }
+        Staleness::Changed { digest, difference, age: manifest.age(SystemTime::now()) }
     }
 
     /// Removes the one image whose digest begins with `prefix`.
@@ -188,10 +176,7 @@ impl ImageStore {
             Some(digest) => self.open_or_warn(&digest).await?,
             None => None,
         };
-        if used
-            .as_ref()
-            .is_some_and(|image| is_fresh(image.manifest(), recipe))
-        {
+        if used.as_ref().is_some_and(|image| is_fresh(image.manifest(), recipe)) {
             return Ok(used);
         }
         if let Some(twin) = self.twin(recipe).await? {
@@ -208,10 +193,7 @@ impl ImageStore {
     async fn twin(&self, recipe: &Recipe) -> Result<Option<Image>, ImageError> {
         let candidates = self.list()?.into_iter().filter(|summary| {
             summary.damage.is_none()
-                && summary
-                    .manifest
-                    .as_ref()
-                    .is_some_and(|manifest| is_fresh(manifest, recipe))
+                && summary.manifest.as_ref().is_some_and(|manifest| is_fresh(manifest, recipe))
         });
         for candidate in candidates {
             match Image::open(&self.path(&candidate.digest), &candidate.digest).await {
@@ -226,10 +208,7 @@ impl ImageStore {
         match Image::open(&self.path(digest), digest).await {
             Ok(image) => Ok(Some(image)),
             Err(ImageError::NotFound(_)) => Ok(None),
-            Err(ImageError::Damaged {
-                digest: short,
-                reason,
-            }) => {
+            Err(ImageError::Damaged { digest: short, reason }) => {
                 self.events.warning(
                     format!("the image `{short}` is damaged and is not used: {reason}"),
                     None,
@@ -246,10 +225,7 @@ impl ImageStore {
     fn warn_changed(&self, manifest: &Manifest, recipe: &Recipe) {
         let (origin, list) = (recipe.packages().origin(), recipe.packages());
         self.events.warning(
-            format!(
-                "{origin} changed since the image was built: {}",
-                manifest.difference(list)
-            ),
+            format!("{origin} changed since the image was built: {}", manifest.difference(list)),
             Some("`cargo banger image build` or `--rebuild` renews it"),
         );
     }
@@ -269,11 +245,7 @@ impl ImageStore {
         let temporary = self.temporary(recipe)?;
         let directory = Utf8Path::from_path(temporary.path()).expect("the store's path is UTF-8");
         let parts = self.builder.build(recipe, directory, title).await?;
-        Progress {
-            events: &self.events,
-            title,
-        }
-        .step("hashing", STEPS - 1);
+        Progress { events: &self.events, title }.step("hashing", STEPS - 1);
         let digest = {
             let (directory, recipe) = (directory.to_owned(), recipe.clone());
             blocking(move || seal::seal(&directory, &recipe, parts)).await?
@@ -295,8 +267,7 @@ impl ImageStore {
         if let Some(lock) = FileLock::try_exclusive(&path).map_err(failed())? {
             return Ok((lock, false));
         }
-        self.events
-            .note("another banger is building this image; waiting");
+        self.events.note("another banger is building this image; waiting");
         let lock = FileLock::exclusive(&path).await.map_err(failed())?;
         Ok((lock, true))
     }
@@ -331,9 +302,7 @@ impl ImageStore {
         let directory = self.path(&digest);
         let manifest = Manifest::read(&directory);
         let checked = manifest.as_ref().map_err(ToString::to_string);
-        let damage = checked
-            .and_then(|manifest| manifest.check_files(&directory))
-            .err();
+        let damage = checked.and_then(|manifest| manifest.check_files(&directory)).err();
         let lock = FileLock::try_exclusive(&directory.join(stored::LOCK));
         Summary {
             manifest: manifest.ok(),
@@ -353,10 +322,7 @@ impl ImageStore {
             1 => Ok(digests.remove(0)),
             _ => Err(ImageError::Ambiguous {
                 prefix: prefix.to_owned(),
-                matches: digests
-                    .iter()
-                    .map(|digest| digest.short().to_owned())
-                    .collect(),
+                matches: digests.iter().map(|digest| digest.short().to_owned()).collect(),
             }),
         }
     }
@@ -379,9 +345,7 @@ impl ImageStore {
 
 impl std::fmt::Debug for ImageStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ImageStore")
-            .field("directory", &self.directory)
-            .finish_non_exhaustive()
+        f.debug_struct("ImageStore").field("directory", &self.directory).finish_non_exhaustive()
     }
 }
 
@@ -392,10 +356,7 @@ fn is_fresh(manifest: &Manifest, recipe: &Recipe) -> bool {
 }
 
 fn damaged(digest: &Digest, reason: String) -> ImageError {
-    ImageError::Damaged {
-        digest: digest.short().to_owned(),
-        reason,
-    }
+    ImageError::Damaged { digest: digest.short().to_owned(), reason }
 }
 
 fn size_on_disk(directory: &Utf8Path) -> u64 {

@@ -41,29 +41,20 @@ impl Image {
         if !directory.is_dir() {
             return Err(ImageError::NotFound(digest.to_string()));
         }
-        let lock = FileLock::shared(&path)
-            .await
-            .map_err(|error| not_found_or(error, digest))?;
+        let lock = FileLock::shared(&path).await.map_err(|error| not_found_or(error, digest))?;
         // Whoever removes an image moves its directory away under the lock: we may have waited
         // for a lock that is no longer this image's.
         if !is_at(&lock, &path) {
             return Err(ImageError::NotFound(digest.to_string()));
         }
-        let damaged = |reason| ImageError::Damaged {
-            digest: digest.short().to_owned(),
-            reason,
-        };
+        let damaged = |reason| ImageError::Damaged { digest: digest.short().to_owned(), reason };
         let manifest = Manifest::read(directory).map_err(|error| match error {
             // Another version's image is none of ours to use, mend or remove.
             ManifestError::Format(_) => ImageError::NotFound(digest.to_string()),
             ManifestError::Broken(reason) => damaged(reason),
         })?;
         manifest.check_files(directory).map_err(damaged)?;
-        Ok(Self {
-            manifest,
-            directory: directory.to_owned(),
-            _lock: lock,
-        })
+        Ok(Self { manifest, directory: directory.to_owned(), _lock: lock })
     }
 
     /// The root filesystem: ext4, raw, to be put under an overlay.
@@ -108,11 +99,7 @@ pub(super) fn is_at(lock: &FileLock, path: &Utf8Path) -> bool {
     let same = |held: std::fs::Metadata, found: std::fs::Metadata| {
         (held.dev(), held.ino()) == (found.dev(), found.ino())
     };
-    lock.file()
-        .metadata()
-        .ok()
-        .zip(fs::metadata(path).ok())
-        .is_some_and(|(a, b)| same(a, b))
+    lock.file().metadata().ok().zip(fs::metadata(path).ok()).is_some_and(|(a, b)| same(a, b))
 }
 
 fn not_found_or(error: io::Error, digest: &Digest) -> ImageError {

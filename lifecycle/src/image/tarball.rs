@@ -42,19 +42,14 @@ impl Tarball {
             let entry = match (kind, link) {
                 (tar::EntryType::Symlink, Some(target)) => Entry::Link(beside(&name, &target)),
                 (tar::EntryType::Link, Some(target)) => Entry::Link(plain(target.as_bytes())),
-                (kind, _) if kind.is_file() => Entry::File {
-                    at: entry.raw_file_position(),
-                    size: entry.size(),
-                },
+                (kind, _) if kind.is_file() => {
+                    Entry::File { at: entry.raw_file_position(), size: entry.size() }
+                }
                 _ => Entry::Other,
             };
             entries.insert(name, entry);
         }
-        Ok(Self {
-            path: path.to_owned(),
-            entries,
-            used,
-        })
+        Ok(Self { path: path.to_owned(), entries, used })
     }
 
     /// The tar itself.
@@ -124,9 +119,7 @@ fn plain(name: &[u8]) -> String {
 fn beside(name: &str, target: &str) -> String {
     let mut parts: Vec<&str> = match target.starts_with('/') {
         true => Vec::new(),
-        false => name
-            .rsplit_once('/')
-            .map_or(Vec::new(), |(dir, _)| dir.split('/').collect()),
+        false => name.rsplit_once('/').map_or(Vec::new(), |(dir, _)| dir.split('/').collect()),
     };
     for part in target.split('/') {
         match part {
@@ -156,14 +149,10 @@ pub(super) mod testing {
                 header.set_entry_type(tar::EntryType::Symlink);
                 header.set_size(0);
                 let target = std::str::from_utf8(target).unwrap();
-                builder
-                    .append_link(&mut header, format!("./{name}"), target)
-                    .unwrap();
+                builder.append_link(&mut header, format!("./{name}"), target).unwrap();
             } else {
                 header.set_size(content.len() as u64);
-                builder
-                    .append_data(&mut header, format!("./{name}"), *content)
-                    .unwrap();
+                builder.append_data(&mut header, format!("./{name}"), *content).unwrap();
             }
         }
         builder.into_inner().unwrap();

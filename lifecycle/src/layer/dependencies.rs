@@ -48,21 +48,12 @@ impl LayerStore {
         let root = manifest_path.parent().unwrap_or(Utf8Path::new("."));
         let sources = WorkspaceSources::read(root)?;
         if sources.is_vendored(root) {
-            self.events
-                .detail("the workspace vendors its own crates: no dependency layer");
+            self.events.detail("the workspace vendors its own crates: no dependency layer");
             return Ok(None);
         }
         let id = layer_id(&packages, &sources);
         let store = self;
-        let recipe = DependencyRecipe {
-            store,
-            cargo,
-            manifest_path,
-            root,
-            packages,
-            sources,
-            id,
-        };
+        let recipe = DependencyRecipe { store, cargo, manifest_path, root, packages, sources, id };
         self.obtain(&recipe).await.map(Some)
     }
 }
@@ -71,9 +62,7 @@ impl LayerStore {
 fn layer_id(packages: &[LockedPackage], sources: &WorkspaceSources) -> LayerId {
     let mut hasher = blake3::Hasher::new();
     let mut field = |text: &str| {
-        hasher
-            .update(&text.len().to_le_bytes())
-            .update(text.as_bytes());
+        hasher.update(&text.len().to_le_bytes()).update(text.as_bytes());
     };
     field(&FORMAT.to_string());
     field(&sources.fingerprint());
@@ -124,10 +113,7 @@ impl Recipe for DependencyRecipe<'_> {
             expected: None,
         };
         let packed = packing.run(&self.store.events).await;
-        packed.map_err(|source| LayerError::Pack {
-            kind: LayerKind::Dependencies,
-            source,
-        })
+        packed.map_err(|source| LayerError::Pack { kind: LayerKind::Dependencies, source })
     }
 }
 
@@ -138,30 +124,13 @@ impl DependencyRecipe<'_> {
     /// users behind a mirror reach nothing else.
     async fn vendor(&self, vendored: &Utf8Path) -> Result<String, LayerError> {
         let count = self.packages.len();
-        let what = format!(
-            "vendoring {} (first use of this Cargo.lock)",
-            counted(count)
-        );
+        let what = format!("vendoring {} (first use of this Cargo.lock)", counted(count));
         let mut command = Command::new(self.cargo);
-        command.args([
-            "vendor",
-            "--versioned-dirs",
-            "--locked",
-            "--respect-source-config",
-        ]);
-        command
-            .arg("--manifest-path")
-            .arg(self.manifest_path)
-            .arg(vendored);
-        command
-            .current_dir(self.root)
-            .env("CARGO_TERM_COLOR", "never");
+        command.args(["vendor", "--versioned-dirs", "--locked", "--respect-source-config"]);
+        command.arg("--manifest-path").arg(self.manifest_path).arg(vendored);
+        command.current_dir(self.root).env("CARGO_TERM_COLOR", "never");
         let events = &self.store.events;
-        let progress = Progress {
-            events,
-            what: &what,
-            total: u64::try_from(count).ok(),
-        };
+        let progress = Progress { events, what: &what, total: u64::try_from(count).ok() };
         let done = || fs::read_dir(vendored).map_or(0, |dirs| dirs.map(|_| 1).sum());
         let output = progress.watch(run_tool(&mut command), done).await;
         match output {
@@ -191,11 +160,7 @@ impl DependencyRecipe<'_> {
 }
 
 fn counted(crates: usize) -> String {
-    if crates == 1 {
-        "1 crate".to_owned()
-    } else {
-        format!("{crates} crates")
-    }
+    if crates == 1 { "1 crate".to_owned() } else { format!("{crates} crates") }
 }
 
 #[cfg(test)]

@@ -34,29 +34,16 @@ impl Packing<'_> {
     /// shared by all guests; all files belong to the guest's root.
     pub(super) async fn run(&self, events: &Events) -> Result<(), ToolError> {
         let mut command = self.command();
-        let progress = Progress {
-            events,
-            what: self.what,
-            total: self.expected,
-        };
+        let progress = Progress { events, what: self.what, total: self.expected };
         let written = || fs_err::metadata(self.image).map_or(0, |file| file.len());
-        progress
-            .watch(run_tool(&mut command), written)
-            .await
-            .map(|_| ())
+        progress.watch(run_tool(&mut command), written).await.map(|_| ())
     }
 
     fn command(&self) -> Command {
         let program = find_program("mkfs.erofs", None).unwrap_or_else(|| "mkfs.erofs".into());
         let mut command = Command::new(program);
-        command
-            .args(["--quiet", "-x-1", "--all-root"])
-            .arg(format!("-T{FIXED_TIME}"));
-        command.args(
-            self.leave_out
-                .iter()
-                .map(|name| format!("--exclude-path={name}")),
-        );
+        command.args(["--quiet", "-x-1", "--all-root"]).arg(format!("-T{FIXED_TIME}"));
+        command.args(self.leave_out.iter().map(|name| format!("--exclude-path={name}")));
         command.arg(self.image).arg(self.tree);
         command
     }

@@ -172,13 +172,7 @@ mod tests {
 
     #[test]
     fn vendor_errors_get_the_hint_that_fits() {
-        let hint = |text: &str| {
-            LayerError::Vendor {
-                text: text.to_owned(),
-            }
-            .hint()
-            .unwrap()
-        };
+        let hint = |text: &str| LayerError::Vendor { text: text.to_owned() }.hint().unwrap();
         let stale = "error: cannot update the lock file /w/Cargo.lock because --locked was passed";
         assert!(hint(stale).contains("cargo update --workspace"));
         assert!(hint("[6] Could not resolve host: index.crates.io").contains("cargo fetch"));
@@ -191,10 +185,7 @@ mod tests {
             program: "mkfs.erofs".to_owned(),
             source: io::ErrorKind::NotFound.into(),
         };
-        let error = LayerError::Pack {
-            kind: LayerKind::Toolchain,
-            source,
-        };
+        let error = LayerError::Pack { kind: LayerKind::Toolchain, source };
         assert!(error.hint().unwrap().contains("erofs-utils"));
         assert_eq!(error.to_string(), "cannot pack the toolchain layer");
     }

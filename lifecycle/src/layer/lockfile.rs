@@ -27,10 +27,7 @@ impl LockedPackage {
 /// Reads the packages with a source, in a fixed order. Any version of the format will do.
 pub(super) fn read(path: &Utf8Path) -> Result<Vec<LockedPackage>, LayerError> {
     let text = fs_err::read_to_string(path).map_err(LayerError::ReadLockfile)?;
-    parse(&text).map_err(|source| LayerError::ParseLockfile {
-        path: path.to_owned(),
-        source,
-    })
+    parse(&text).map_err(|source| LayerError::ParseLockfile { path: path.to_owned(), source })
 }
 
 /// A workspace's own packages have no source and are left out.
@@ -53,21 +50,9 @@ fn parse(text: &str) -> Result<Vec<LockedPackage>, toml::de::Error> {
     let mut packages: Vec<LockedPackage> = lockfile
         .package
         .into_iter()
-        .filter_map(
-            |AnyPackage {
-                 name,
-                 version,
-                 source,
-                 checksum,
-             }| {
-                Some(LockedPackage {
-                    name,
-                    version,
-                    source: source?,
-                    checksum,
-                })
-            },
-        )
+        .filter_map(|AnyPackage { name, version, source, checksum }| {
+            Some(LockedPackage { name, version, source: source?, checksum })
+        })
         .collect();
     packages.sort();
     Ok(packages)
@@ -100,10 +85,7 @@ source = "git+https://example.com/gitdep?branch=a%2Fb#b2ee18ea05815f60f5c9729206
     #[test]
     fn packages_with_a_source_come_sorted() {
         let packages = parse(V4).unwrap();
-        let names: Vec<&str> = packages
-            .iter()
-            .map(|package| package.name.as_str())
-            .collect();
+        let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
         assert_eq!(names, ["gitdep", "zebra"]);
         assert_eq!(packages[0].commit(), Some("b2ee18ea0581"));
         assert_eq!(packages[1].commit(), None);

@@ -49,10 +49,7 @@ pub struct LayerId {
 impl LayerId {
     /// Names a layer after the hash of all that goes into it.
     pub(super) fn new(kind: LayerKind, hash: &blake3::Hash) -> Self {
-        Self {
-            kind,
-            key: hash.to_hex()[..32].to_owned(),
-        }
+        Self { kind, key: hash.to_hex()[..32].to_owned() }
     }
 }
 
@@ -73,14 +70,7 @@ impl FromStr for LayerId {
             _ => return Err(()),
         };
         let is_key = key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_key {
-            Ok(Self {
-                kind,
-                key: key.to_owned(),
-            })
-        } else {
-            Err(())
-        }
+        if is_key { Ok(Self { kind, key: key.to_owned() }) } else { Err(()) }
     }
 }
 
@@ -124,14 +114,7 @@ impl LayerRecord {
     /// Describes an image of `size` bytes made just now.
     pub(super) fn now(id: &LayerId, what: String, size: u64) -> Self {
         let built = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-        Self {
-            format: FORMAT,
-            kind: id.kind,
-            key: id.key.clone(),
-            what,
-            size,
-            built,
-        }
+        Self { format: FORMAT, kind: id.kind, key: id.key.clone(), what, size, built }
     }
 
     /// Reads the record in a layer's directory, and holds it against the image beside it.
@@ -159,13 +142,8 @@ mod tests {
     fn a_layers_name_reads_back() {
         let id = LayerId::new(LayerKind::Dependencies, &blake3::hash(b"x"));
         assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in [
-            "toolchain",
-            "toolchain-",
-            "other-0123",
-            ".tmp-toolchain-00",
-            "toolchain-../x",
-        ] {
+        for bad in ["toolchain", "toolchain-", "other-0123", ".tmp-toolchain-00", "toolchain-../x"]
+        {
             assert_eq!(bad.parse::<LayerId>(), Err(()), "{bad}");
         }
     }

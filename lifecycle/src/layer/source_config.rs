@@ -46,9 +46,7 @@ impl WorkspaceSources {
             let Some(source) = self.0.get(name).and_then(Value::as_table) else {
                 return false;
             };
-            let path = ["directory", "local-registry"]
-                .iter()
-                .find_map(|key| source.get(*key));
+            let path = ["directory", "local-registry"].iter().find_map(|key| source.get(*key));
             if let Some(path) = path.and_then(Value::as_str) {
                 return root.join(path).is_dir();
             }
@@ -104,19 +102,11 @@ pub(super) fn for_guest(
     };
     let mut ours = Table::new();
     for (name, mut source) in sources {
-        let directory = source
-            .get("directory")
-            .and_then(Value::as_str)
-            .map(Utf8Path::new);
+        let directory = source.get("directory").and_then(Value::as_str).map(Utf8Path::new);
         if let Some(directory) = directory {
-            let inside = directory
-                .strip_prefix(vendored)
-                .unwrap_or(Utf8Path::new(""));
-            let directory = if inside == "" {
-                mount_point.to_owned()
-            } else {
-                mount_point.join(inside)
-            };
+            let inside = directory.strip_prefix(vendored).unwrap_or(Utf8Path::new(""));
+            let directory =
+                if inside == "" { mount_point.to_owned() } else { mount_point.join(inside) };
             let source = Table::from_iter([("directory".to_owned(), directory.as_str().into())]);
             ours.insert(renamed(&name), source.into());
         } else if !workspace.defines(&source) {
@@ -131,9 +121,7 @@ pub(super) fn for_guest(
         ours.insert(name.clone(), replaced.into());
     }
     config.insert("source".to_owned(), ours.into());
-    Ok(format!(
-        "# Written by banger: crates come from the dependency layer.\n{config}"
-    ))
+    Ok(format!("# Written by banger: crates come from the dependency layer.\n{config}"))
 }
 
 /// A name that no workspace has, for cargo's own name of the vendored crates.
@@ -160,12 +148,8 @@ directory = "/cache/tmp/vendor"
 
     fn guest(workspace: &str) -> Table {
         let sources = WorkspaceSources(toml::from_str(workspace).unwrap());
-        let text = for_guest(
-            PRINTED,
-            "/cache/tmp/vendor".into(),
-            "/opt/banger/vendor".into(),
-            &sources,
-        );
+        let text =
+            for_guest(PRINTED, "/cache/tmp/vendor".into(), "/opt/banger/vendor".into(), &sources);
         let config: Table = toml::from_str(&text.unwrap()).unwrap();
         config["source"].as_table().unwrap().clone()
     }
@@ -178,10 +162,7 @@ directory = "/cache/tmp/vendor"
         let git = &source["git+file:///r/gitdep?branch=b"];
         assert_eq!(git["branch"].as_str(), Some("b"));
         assert_eq!(git["replace-with"].as_str(), Some(VENDORED));
-        assert_eq!(
-            source[VENDORED]["directory"].as_str(),
-            Some("/opt/banger/vendor")
-        );
+        assert_eq!(source[VENDORED]["directory"].as_str(), Some("/opt/banger/vendor"));
     }
 
     #[test]
@@ -200,10 +181,7 @@ directory = "/cache/tmp/vendor"
         let none = WorkspaceSources(Table::new());
         for printed in ["", "[source", "a = 1"] {
             let result = for_guest(printed, "/v".into(), "/m".into(), &none);
-            assert!(
-                matches!(result, Err(LayerError::VendorConfig(_))),
-                "{printed}"
-            );
+            assert!(matches!(result, Err(LayerError::VendorConfig(_))), "{printed}");
         }
     }
 
@@ -227,9 +205,6 @@ directory = "/cache/tmp/vendor"
         fs_err::write(&config, circle).unwrap();
         assert!(!read());
         fs_err::write(&config, "[source").unwrap();
-        assert!(matches!(
-            WorkspaceSources::read(root),
-            Err(LayerError::ParseConfig { .. })
-        ));
+        assert!(matches!(WorkspaceSources::read(root), Err(LayerError::ParseConfig { .. })));
     }
 }

@@ -90,10 +90,7 @@ impl LayerStore {
     /// Looks for layers where the layout says; creates nothing yet.
     #[must_use]
     pub fn new(layout: &Layout, events: Events) -> Self {
-        Self {
-            dir: layout.layers(),
-            events,
-        }
+        Self { dir: layout.layers(), events }
     }
 
     /// Lists all layers, in order of kind and key.
@@ -102,10 +99,8 @@ impl LayerStore {
     /// Where the directory cannot be read.
     pub fn list(&self) -> Result<Vec<LayerInfo>, LayerError> {
         let ids = self.names().map_err(self.failed())?.into_iter();
-        let mut layers: Vec<LayerInfo> = ids
-            .filter_map(|name| name.parse().ok())
-            .map(|id| self.describe(id))
-            .collect();
+        let mut layers: Vec<LayerInfo> =
+            ids.filter_map(|name| name.parse().ok()).map(|id| self.describe(id)).collect();
         layers.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(layers)
     }
@@ -119,15 +114,10 @@ impl LayerStore {
         found.retain(|id| id.key.starts_with(key) || id.to_string().starts_with(key));
         match <[LayerId; 1]>::try_from(found) {
             Ok([id]) => self.remove_layer(&id).map(|()| id),
-            Err(found) if found.is_empty() => Err(LayerError::Unknown {
-                key: key.to_owned(),
-            }),
+            Err(found) if found.is_empty() => Err(LayerError::Unknown { key: key.to_owned() }),
             Err(found) => {
                 let candidates = found.iter().map(ToString::to_string).collect();
-                Err(LayerError::Ambiguous {
-                    key: key.to_owned(),
-                    candidates,
-                })
+                Err(LayerError::Ambiguous { key: key.to_owned(), candidates })
             }
         }
     }
@@ -139,10 +129,7 @@ impl LayerStore {
     pub fn sweep(&self) -> Result<usize, LayerError> {
         let mut swept = 0;
         for name in self.names().map_err(self.failed())? {
-            let Some(id) = name
-                .strip_prefix(".tmp-")
-                .and_then(|name| name.parse().ok())
-            else {
+            let Some(id) = name.strip_prefix(".tmp-").and_then(|name| name.parse().ok()) else {
                 continue;
             };
             let lock = FileLock::try_exclusive(&self.build_lock(&id)).map_err(self.failed())?;
@@ -157,36 +144,21 @@ impl LayerStore {
     /// Finds the layer, or makes it: once, however many ask for it at the same time.
     pub(super) async fn obtain(&self, recipe: &impl Recipe) -> Result<Layer, LayerError> {
         let id = recipe.id();
-        if let Some(layer) = self
-            .open(id, recipe.mount_point())
-            .await
-            .map_err(self.failed())?
-        {
+        if let Some(layer) = self.open(id, recipe.mount_point()).await.map_err(self.failed())? {
             return Ok(layer);
         }
         let _building = self.lock_for_building(id).await.map_err(self.failed())?;
         // Whoever held the lock before us may have made it.
-        if let Some(layer) = self
-            .open(id, recipe.mount_point())
-            .await
-            .map_err(self.failed())?
-        {
+        if let Some(layer) = self.open(id, recipe.mount_point()).await.map_err(self.failed())? {
             return Ok(layer);
         }
         if self.layer_dir(id).exists() {
-            self.events
-                .note(format!("the {} layer is damaged, making it anew", id.kind));
+            self.events.note(format!("the {} layer is damaged, making it anew", id.kind));
         }
         self.build(recipe).await?;
         // Removing takes the build lock, which is still ours.
-        let layer = self
-            .open(id, recipe.mount_point())
-            .await
-            .map_err(self.failed())?;
-        layer.ok_or_else(|| LayerError::Vanished {
-            kind: id.kind,
-            key: id.key.clone(),
-        })
+        let layer = self.open(id, recipe.mount_point()).await.map_err(self.failed())?;
+        layer.ok_or_else(|| LayerError::Vanished { kind: id.kind, key: id.key.clone() })
     }
 
     /// Takes the lock that makes us the only builder, and says so where that means waiting.
@@ -196,10 +168,7 @@ impl LayerStore {
         if let Some(lock) = FileLock::try_exclusive(&path)? {
             return Ok(lock);
         }
-        self.events.note(format!(
-            "waiting for another process to build the {} layer",
-            id.kind
-        ));
+        self.events.note(format!("waiting for another process to build the {} layer", id.kind));
         FileLock::exclusive(&path).await
     }
 
@@ -212,10 +181,8 @@ impl LayerStore {
         fs::create_dir_all(&made).map_err(self.failed())?;
         let image = made.join("layer.erofs");
         let built = recipe.build(&scratch, &image).await;
-        let published = built.and_then(|()| {
-            self.publish(id, recipe.what(), &scratch, &made)
-                .map_err(self.failed())
-        });
+        let published = built
+            .and_then(|()| self.publish(id, recipe.what(), &scratch, &made).map_err(self.failed()));
         let cleared = clear(&scratch).await.map_err(self.failed());
         published.and(cleared)
     }
@@ -262,19 +229,11 @@ impl LayerStore {
         }
         let image = dir.join("layer.erofs");
         let mount_point = mount_point.to_owned();
-        Ok(Some(Layer {
-            id: id.clone(),
-            image,
-            mount_point,
-            size: record.size,
-            lock,
-        }))
+        Ok(Some(Layer { id: id.clone(), image, mount_point, size: record.size, lock }))
     }
 
     fn remove_layer(&self, id: &LayerId) -> Result<(), LayerError> {
-        let in_use = || LayerError::InUse {
-            name: id.to_string(),
-        };
+        let in_use = || LayerError::InUse { name: id.to_string() };
         let building = FileLock::try_exclusive(&self.build_lock(id)).map_err(self.failed())?;
         let _building = building.ok_or_else(in_use)?;
         let dir = self.layer_dir(id);
@@ -298,15 +257,7 @@ impl LayerStore {
         let in_use = matches!(FileLock::try_exclusive(&dir.join("lock")), Ok(None));
         let damaged = record.is_none();
         let what = record.map(|record| record.what).unwrap_or_default();
-        LayerInfo {
-            id,
-            what,
-            size,
-            built,
-            used,
-            in_use,
-            damaged,
-        }
+        LayerInfo { id, what, size, built, used, in_use, damaged }
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -333,10 +284,7 @@ impl LayerStore {
     /// Wraps what went wrong in the store's directory.
     pub(super) fn failed(&self) -> impl Fn(io::Error) -> LayerError {
         let dir = self.dir.clone();
-        move |source| LayerError::Store {
-            dir: dir.clone(),
-            source,
-        }
+        move |source| LayerError::Store { dir: dir.clone(), source }
     }
 }
 
@@ -344,8 +292,7 @@ fn is_same_file(open: &std::fs::File, path: &Utf8Path) -> bool {
     let Ok(there) = fs::metadata(path) else {
         return false;
     };
-    open.metadata()
-        .is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+    open.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
 }
 
 fn remove_if_there(dir: &Utf8Path) -> io::Result<()> {
@@ -358,9 +305,7 @@ fn remove_if_there(dir: &Utf8Path) -> io::Result<()> {
 /// Removes a tree, which may hold tens of thousands of files, off the async threads.
 async fn clear(dir: &Utf8Path) -> io::Result<()> {
     let dir = dir.to_owned();
-    tokio::task::spawn_blocking(move || remove_if_there(&dir))
-        .await
-        .map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || remove_if_there(&dir)).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

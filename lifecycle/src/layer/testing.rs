@@ -19,10 +19,7 @@ pub(super) struct TempDir {
 impl TempDir {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(dir.path())
-            .unwrap()
-            .canonicalize_utf8()
-            .unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap().canonicalize_utf8().unwrap();
         Self { _dir: dir, path }
     }
 
@@ -58,11 +55,7 @@ impl Heard {
     }
 
     pub(super) fn contains(&self, text: &str) -> bool {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|line| line.contains(text))
+        self.0.lock().unwrap().iter().any(|line| line.contains(text))
     }
 }
 
@@ -93,7 +86,5 @@ pub(super) fn run(command: &mut Command) -> String {
 
 /// Checks an image and unpacks it into a new directory.
 pub(super) fn unpack(image: &Utf8Path, into: &Utf8Path) {
-    run(Command::new("fsck.erofs")
-        .arg(format!("--extract={into}"))
-        .arg(image));
+    run(Command::new("fsck.erofs").arg(format!("--extract={into}")).arg(image));
 }

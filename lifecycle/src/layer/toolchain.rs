@@ -26,14 +26,8 @@ const SHARED_PREFIXES: [&str; 3] = ["/", "/usr", "/usr/local"];
 /// Cargo tells its subcommands where it is in `CARGO`; pass that value in.
 #[must_use]
 pub fn sysroot_of(cargo: &Utf8Path) -> Option<Utf8PathBuf> {
-    let sysroot = cargo
-        .parent()
-        .filter(|bin| bin.file_name() == Some("bin"))?
-        .parent()?;
-    sysroot
-        .join("lib/rustlib")
-        .is_dir()
-        .then(|| sysroot.to_owned())
+    let sysroot = cargo.parent().filter(|bin| bin.file_name() == Some("bin"))?.parent()?;
+    sysroot.join("lib/rustlib").is_dir().then(|| sysroot.to_owned())
 }
 
 /// The sysroot of the toolchain that `cargo` belongs to, or else of the one that `rustc` resolves
@@ -49,22 +43,14 @@ pub async fn find_sysroot(
         return Ok(sysroot);
     }
     let beside = cargo.with_file_name("rustc");
-    let rustc = if beside.is_file() {
-        beside.as_str()
-    } else {
-        "rustc"
-    };
+    let rustc = if beside.is_file() { beside.as_str() } else { "rustc" };
     let mut command = Command::new(rustc);
     command.args(["--print", "sysroot"]).current_dir(workspace);
     let output = run_tool(&mut command).await.map_err(LayerError::Rustc)?;
     let answer = String::from_utf8_lossy(&output).trim().to_owned();
     let sysroot = Utf8PathBuf::from(&answer);
     let usable = sysroot.is_absolute() && sysroot.join("lib/rustlib").is_dir();
-    if usable {
-        Ok(sysroot)
-    } else {
-        Err(LayerError::RustcAnswer { answer })
-    }
+    if usable { Ok(sysroot) } else { Err(LayerError::RustcAnswer { answer }) }
 }
 
 impl LayerStore {
@@ -85,12 +71,7 @@ impl LayerStore {
         }
         let contents = Contents::list(sysroot)?;
         let id = contents.id(sysroot);
-        let recipe = ToolchainRecipe {
-            store: self,
-            sysroot,
-            id,
-            size: contents.size(),
-        };
+        let recipe = ToolchainRecipe { store: self, sysroot, id, size: contents.size() };
         self.obtain(&recipe).await.map(Some)
     }
 }
@@ -124,17 +105,12 @@ impl Recipe for ToolchainRecipe<'_> {
             expected: Some(self.size),
         };
         let packed = packing.run(&self.store.events).await;
-        packed.map_err(|source| LayerError::Pack {
-            kind: LayerKind::Toolchain,
-            source,
-        })?;
+        packed.map_err(|source| LayerError::Pack { kind: LayerKind::Toolchain, source })?;
         // An update that ran meanwhile would leave a mixture under the old key, for good.
         if Contents::list(self.sysroot)?.id(self.sysroot) == self.id {
             Ok(())
         } else {
-            Err(LayerError::Changed {
-                sysroot: self.sysroot.to_owned(),
-            })
+            Err(LayerError::Changed { sysroot: self.sysroot.to_owned() })
         }
     }
 }
@@ -158,10 +134,7 @@ impl Contents {
     fn list(sysroot: &Utf8Path) -> Result<Self, LayerError> {
         let mut entries = Vec::new();
         let listed = Self::walk(sysroot, &mut entries);
-        listed.map_err(|source| LayerError::Sysroot {
-            sysroot: sysroot.to_owned(),
-            source,
-        })?;
+        listed.map_err(|source| LayerError::Sysroot { sysroot: sysroot.to_owned(), source })?;
         entries.sort();
         Ok(Self(entries))
     }
@@ -177,10 +150,7 @@ impl Contents {
                 }
                 let metadata = entry.metadata()?;
                 let kind = metadata.file_type();
-                let target = kind
-                    .is_symlink()
-                    .then(|| fs::read_link(entry.path()))
-                    .transpose()?;
+                let target = kind.is_symlink().then(|| fs::read_link(entry.path())).transpose()?;
                 // A directory's own size and time say nothing that its entries do not.
                 let (size, modified) = if kind.is_dir() {
                     pending.push(path.clone());
@@ -188,13 +158,7 @@ impl Contents {
                 } else {
                     (metadata.len(), (metadata.mtime(), metadata.mtime_nsec()))
                 };
-                entries.push(Entry {
-                    path,
-                    mode: metadata.mode(),
-                    size,
-                    modified,
-                    target,
-                });
+                entries.push(Entry { path, mode: metadata.mode(), size, modified, target });
             }
         }
         Ok(())
@@ -218,12 +182,7 @@ impl Contents {
             field(&entry.size.to_le_bytes());
             field(&entry.modified.0.to_le_bytes());
             field(&entry.modified.1.to_le_bytes());
-            field(
-                entry
-                    .target
-                    .as_ref()
-                    .map_or(&[], |target| target.as_os_str().as_bytes()),
-            );
+            field(entry.target.as_ref().map_or(&[], |target| target.as_os_str().as_bytes()));
         }
         LayerId::new(LayerKind::Toolchain, &hasher.finalize())
     }

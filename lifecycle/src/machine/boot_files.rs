@@ -76,7 +76,11 @@ impl BootFiles {
             let (offset, magic) = EXT4_MAGIC;
             if start.get(offset..offset + 2) != Some(&magic) {
                 let expected = "a raw disk image holding an ext4 filesystem, without partitions";
-                return Err(BootFileError::Malformed { path: path.to_owned(), what: "rootfs", expected });
+                return Err(BootFileError::Malformed {
+                    path: path.to_owned(),
+                    what: "rootfs",
+                    expected,
+                });
             }
         }
         if let Some(path) = kernel {
@@ -84,7 +88,11 @@ impl BootFiles {
             let bzimage = start.get(0x202..0x206) == Some(b"HdrS");
             if !start.starts_with(b"\x7fELF") && !bzimage {
                 let expected = "an ELF vmlinux or a bzImage";
-                return Err(BootFileError::Malformed { path: path.to_owned(), what: "kernel", expected });
+                return Err(BootFileError::Malformed {
+                    path: path.to_owned(),
+                    what: "kernel",
+                    expected,
+                });
             }
         }
         if let Some(path) = initrd {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 
+use super::Prepared;
 use super::stages;
 use super::workspace_mount::{Mounted, SyncReport, freeze_script, step};
-use super::Prepared;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::exec::{GuestCommand, Streams, command, stream, terminal};

@@ -13,8 +13,8 @@ use crate::error::{Cause, During as _, Error};
 use crate::event::{Events, Stage};
 use crate::host::kvm::Kvm;
 use crate::layer::{Layer, LayerKind};
-use crate::overlay::qcow2::{self, Backing};
 use crate::overlay::WorkspaceDisk;
+use crate::overlay::qcow2::{self, Backing};
 use crate::rundir::record::Meta;
 use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
@@ -165,7 +165,8 @@ impl Plan {
                 name: run_dir.name().clone(),
                 spec: self.spec.clone(),
                 image: self.boot.digest(),
-                created: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+                created: humantime::format_rfc3339_seconds(std::time::SystemTime::now())
+                    .to_string(),
                 owns: self.workspace.iter().map(top).collect(),
                 kept: false,
                 directory: self.directory.clone(),

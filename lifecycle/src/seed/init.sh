@@ -91,7 +91,14 @@ fi
 # Takes the space that the overlay grants; nothing waits for it.
 [ -x /root/sbin/resize2fs ] && chroot /root /sbin/resize2fs "$root" >/dev/null 2>/insmod.log &
 
+# sshd leaves its starter before it listens, and writes its pid file after.
 wait "$sshd" || fail "sshd does not start: $(cat /root/run/banger/sshd.log)"
+tries=0
+until [ -s /root/run/banger/sshd.pid ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 3000 ] || fail "sshd does not listen: $(cat /root/run/banger/sshd.log)"
+    usleep 10000
+done
 echo "banger: ready" >/root/dev/console
 
 if [ "$INIT" = systemd ]; then

@@ -61,7 +61,12 @@ impl SshConfig {
 
 /// The text. The algorithms are the cheapest of those that OpenSSH trusts: an emulated guest
 /// spends most of its login on the key exchange.
-fn render(endpoint: &Endpoint, identity: &Utf8Path, known: &Utf8Path, control: &Utf8Path) -> String {
+fn render(
+    endpoint: &Endpoint,
+    identity: &Utf8Path,
+    known: &Utf8Path,
+    control: &Utf8Path,
+) -> String {
     let (address, port) = (endpoint.0.ip(), endpoint.0.port());
     format!(
         "Host {HOST}\n\

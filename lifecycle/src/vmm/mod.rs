@@ -104,9 +104,9 @@ impl VmmError {
             Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`cargo banger doctor --fix` installs QEMU".to_owned())
             }
-            Self::Silent { accelerator: "KVM", .. } => Some(
-                "this host's KVM may not run ordinary guests; try `--accel tcg`".to_owned(),
-            ),
+            Self::Silent { accelerator: "KVM", .. } => {
+                Some("this host's KVM may not run ordinary guests; try `--accel tcg`".to_owned())
+            }
             Self::Silent { .. } => {
                 Some("a busy host may need more time: `--boot-timeout 5m`".to_owned())
             }

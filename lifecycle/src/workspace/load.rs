@@ -91,10 +91,7 @@ impl Workspace {
     /// The member that `cwd` lies in, the innermost where they are nested.
     #[must_use]
     pub fn member_at(&self, cwd: &Utf8Path) -> Option<&Member> {
-        let around = self
-            .members
-            .iter()
-            .filter(|member| cwd.starts_with(&member.dir));
+        let around = self.members.iter().filter(|member| cwd.starts_with(&member.dir));
         around.max_by_key(|member| member.dir.as_str().len())
     }
 
@@ -125,10 +122,7 @@ impl From<&Package> for Member {
 
 /// The directory of a package's manifest.
 pub(super) fn package_dir(package: &Package) -> &Utf8Path {
-    package
-        .manifest_path
-        .parent()
-        .unwrap_or(&package.manifest_path)
+    package.manifest_path.parent().unwrap_or(&package.manifest_path)
 }
 
 /// What cargo says of the workspace of a manifest: its members, and nothing of what they use.
@@ -138,12 +132,8 @@ pub(super) async fn metadata_of(
 ) -> Result<Metadata, WorkspaceError> {
     let args = ["metadata", "--format-version=1", "--no-deps"];
     let output = run_cargo(cargo, &args, manifest).await?;
-    MetadataCommand::parse(String::from_utf8_lossy(&output)).map_err(|source| {
-        WorkspaceError::Metadata {
-            manifest: manifest.to_owned(),
-            source,
-        }
-    })
+    MetadataCommand::parse(String::from_utf8_lossy(&output))
+        .map_err(|source| WorkspaceError::Metadata { manifest: manifest.to_owned(), source })
 }
 
 /// Runs cargo in the directory of `manifest`, so that it reads the configuration meant for it.
@@ -154,26 +144,19 @@ async fn run_cargo(
 ) -> Result<Vec<u8>, WorkspaceError> {
     let dir = manifest.parent().unwrap_or(Utf8Path::new("/"));
     let mut command = Command::new(cargo);
-    command
-        .args(args)
-        .arg("--manifest-path")
-        .arg(manifest)
-        .current_dir(dir);
+    command.args(args).arg("--manifest-path").arg(manifest).current_dir(dir);
     command.env("CARGO_TERM_COLOR", "never");
     run_tool(&mut command).await.map_err(|error| match error {
-        ToolError::Failed { stderr: text, .. } => WorkspaceError::Refused {
-            manifest: manifest.to_owned(),
-            text,
-        },
+        ToolError::Failed { stderr: text, .. } => {
+            WorkspaceError::Refused { manifest: manifest.to_owned(), text }
+        }
         ToolError::Start { .. } => WorkspaceError::Start(error),
     })
 }
 
 /// The manifest that cargo would take for a command in `cwd`.
 fn nearest_manifest(cwd: &Utf8Path) -> Option<Utf8PathBuf> {
-    cwd.ancestors()
-        .map(|dir| dir.join("Cargo.toml"))
-        .find(|manifest| manifest.is_file())
+    cwd.ancestors().map(|dir| dir.join("Cargo.toml")).find(|manifest| manifest.is_file())
 }
 
 #[cfg(test)]

@@ -32,10 +32,7 @@ pub(super) async fn find(
     let root = &workspace.workspace_root;
     let mut known = Known::default();
     known.learn(workspace);
-    let members = workspace
-        .packages
-        .iter()
-        .map(|package| package_dir(package).to_owned());
+    let members = workspace.packages.iter().map(|package| package_dir(package).to_owned());
     let mut pending: VecDeque<Utf8PathBuf> = members.collect();
     let patches = patches(root)?;
     let mut seen: BTreeSet<Utf8PathBuf> = pending.iter().cloned().collect();
@@ -60,10 +57,7 @@ pub(super) async fn find(
     let dirs = outermost(found);
     let covered = |file: &Utf8Path| dirs.iter().any(|dir| file.starts_with(dir));
     manifests.retain(|manifest| !covered(manifest) && !manifest.starts_with(root));
-    Ok(Outside {
-        dirs,
-        manifests: manifests.into_iter().collect(),
-    })
+    Ok(Outside { dirs, manifests: manifests.into_iter().collect() })
 }
 
 /// The path dependencies that cargo reads the manifests of. The tests of what is not a member
@@ -73,9 +67,7 @@ fn needed(package: &Package, is_member: bool) -> impl Iterator<Item = Utf8PathBu
         .dependencies
         .iter()
         .filter(move |dependency| is_member || dependency.kind != DependencyKind::Development);
-    wanted
-        .filter_map(|dependency| dependency.path.as_deref())
-        .map(normalized)
+    wanted.filter_map(|dependency| dependency.path.as_deref()).map(normalized)
 }
 
 /// The packages whose manifests cargo has read for us, by directory.
@@ -134,24 +126,15 @@ fn patches(root: &Utf8Path) -> Result<Vec<Utf8PathBuf>, WorkspaceError> {
             toml::from_str(&text).map_err(|source| WorkspaceError::Parse { path: file, source })?;
         let tables = |value: Option<&Value>| value.and_then(Value::as_table).cloned();
         let patched = tables(table.get("patch")).unwrap_or_default();
-        let patched = patched
-            .into_iter()
-            .filter_map(|(_, source)| tables(Some(&source)));
+        let patched = patched.into_iter().filter_map(|(_, source)| tables(Some(&source)));
         let replaced = patched.chain(tables(table.get("replace"))).flatten();
         paths.extend(
             replaced.filter_map(|(_, entry)| Some(entry.get("path")?.as_str()?.to_owned())),
         );
-        let overrides = table
-            .get("paths")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
+        let overrides = table.get("paths").and_then(Value::as_array).into_iter().flatten();
         paths.extend(overrides.filter_map(|path| path.as_str().map(str::to_owned)));
     }
-    Ok(paths
-        .into_iter()
-        .map(|path| normalized(&root.join(path)))
-        .collect())
+    Ok(paths.into_iter().map(|path| normalized(&root.join(path))).collect())
 }
 
 /// Drops the directories that lie in another one of them. Wants them sorted.

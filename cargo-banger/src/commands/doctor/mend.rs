@@ -55,11 +55,8 @@ pub(super) fn mend(
     out: &mut dyn Write,
 ) -> Result<Outcome, DoctorError> {
     if plan.is_empty() {
-        let what = if plan.left.is_empty() {
-            "nothing to fix"
-        } else {
-            "nothing that --fix can fix"
-        };
+        let what =
+            if plan.left.is_empty() { "nothing to fix" } else { "nothing that --fix can fix" };
         writeln!(out, "{what}")?;
         return Ok(Outcome::Unchanged);
     }
@@ -93,15 +90,10 @@ fn run(step: &Step, operator: &mut dyn Operator, out: &mut dyn Write) -> Result<
     writeln!(out, "+ {command}")?;
     // The command writes to the same terminal: what we have said comes first.
     out.flush()?;
-    let status = operator.run(step).map_err(|source| DoctorError::Start {
-        command: command.clone(),
-        source,
-    })?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(DoctorError::Failed { command, status })
-    }
+    let status = operator
+        .run(step)
+        .map_err(|source| DoctorError::Start { command: command.clone(), source })?;
+    if status.success() { Ok(()) } else { Err(DoctorError::Failed { command, status }) }
 }
 
 /// An operator for tests: answers as told, runs nothing.
@@ -161,10 +153,7 @@ mod tests {
 
     #[test]
     fn nothing_runs_without_a_yes() {
-        let mut operator = Scripted {
-            answer: Some(false),
-            ..Scripted::default()
-        };
+        let mut operator = Scripted { answer: Some(false), ..Scripted::default() };
         let (outcome, text) = try_mend(&plan(Privilege::Root), false, &mut operator);
         assert_eq!(outcome.unwrap(), Outcome::Unchanged);
         assert!(text.contains("sysctl -w a=1\nrun this? [y/N] "), "{text}");
@@ -175,10 +164,7 @@ mod tests {
     #[test]
     fn a_yes_or_the_flag_runs_the_commands() {
         for (yes, answer) in [(true, None), (false, Some(true))] {
-            let mut operator = Scripted {
-                answer,
-                ..Scripted::default()
-            };
+            let mut operator = Scripted { answer, ..Scripted::default() };
             let (outcome, _) = try_mend(&plan(Privilege::Sudo), yes, &mut operator);
             assert_eq!(outcome.unwrap(), Outcome::Mended);
             assert_eq!(operator.ran, ["sudo sysctl -w a=1"]);
@@ -205,16 +191,10 @@ mod tests {
     #[test]
     fn a_failing_command_is_named_and_ends_it() {
         let status = ExitStatus::from_raw(100 << 8);
-        let mut operator = Scripted {
-            status,
-            ..Scripted::default()
-        };
+        let mut operator = Scripted { status, ..Scripted::default() };
         let (outcome, _) = try_mend(&plan(Privilege::Root), true, &mut operator);
         let error = outcome.unwrap_err().to_string();
-        assert!(
-            error.contains("`sysctl -w a=1` failed") && error.contains("100"),
-            "{error}"
-        );
+        assert!(error.contains("`sysctl -w a=1` failed") && error.contains("100"), "{error}");
     }
 
     #[test]

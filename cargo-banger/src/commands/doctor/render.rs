@@ -20,18 +20,11 @@ pub(super) fn report(
     privilege: Privilege,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let width = findings
-        .iter()
-        .map(|finding| finding.title.len())
-        .max()
-        .unwrap_or(0);
+    let width = findings.iter().map(|finding| finding.title.len()).max().unwrap_or(0);
     for finding in findings {
         let (style, mark) = mark(finding);
         let Finding { title, detail, .. } = finding;
-        writeln!(
-            out,
-            "{style}{mark}{style:#}  {BOLD}{title:<width$}{BOLD:#}  {detail}"
-        )?;
+        writeln!(out, "{style}{mark}{style:#}  {BOLD}{title:<width$}{BOLD:#}  {detail}")?;
         if finding.state == State::Ready {
             continue;
         }
@@ -39,11 +32,7 @@ pub(super) fn report(
             writeln!(out, "      cost: {cost}")?;
         }
         if let Some(remedy) = &finding.remedy {
-            writeln!(
-                out,
-                "      fix:  {}",
-                remedy_text(remedy, manager, privilege)
-            )?;
+            writeln!(out, "      fix:  {}", remedy_text(remedy, manager, privilege))?;
         }
     }
     summary(findings, plan, out)
@@ -61,20 +50,10 @@ fn mark(finding: &Finding) -> (Style, &'static str) {
 fn summary(findings: &[Finding], plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     if main_job_possible(findings) {
         let how = how_guests_run(findings);
-        return writeln!(
-            out,
-            "{GOOD}ready{GOOD:#}: `cargo banger run -- true` will work ({how})"
-        );
+        return writeln!(out, "{GOOD}ready{GOOD:#}: `cargo banger run -- true` will work ({how})");
     }
-    let missing = findings
-        .iter()
-        .filter(|finding| finding.blocks_main_job())
-        .count();
-    let (noun, verb) = if missing == 1 {
-        ("requirement", "is")
-    } else {
-        ("requirements", "are")
-    };
+    let missing = findings.iter().filter(|finding| finding.blocks_main_job()).count();
+    let (noun, verb) = if missing == 1 { ("requirement", "is") } else { ("requirements", "are") };
     let remedy = match (plan.mends, plan.left.len()) {
         (0, _) => "what mends it is said above".to_owned(),
         (_, 0) => {
@@ -86,10 +65,7 @@ fn summary(findings: &[Finding], plan: &Plan, out: &mut dyn Write) -> io::Result
             plan.left.join(", ")
         ),
     };
-    writeln!(
-        out,
-        "{BAD}not ready{BAD:#}: {missing} {noun} {verb} missing; {remedy}"
-    )
+    writeln!(out, "{BAD}not ready{BAD:#}: {missing} {noun} {verb} missing; {remedy}")
 }
 
 fn how_guests_run(findings: &[Finding]) -> String {
@@ -160,10 +136,7 @@ not ready: 1 requirement is missing; `cargo banger doctor --fix` mends it
         findings.push(cargo);
         let text = rendered(&findings, Privilege::Root);
         assert!(text.contains("2 requirements are missing"), "{text}");
-        assert!(
-            text.ends_with("mends 1, and leaves to you: cargo\n"),
-            "{text}"
-        );
+        assert!(text.ends_with("mends 1, and leaves to you: cargo\n"), "{text}");
         findings.remove(1);
         assert!(rendered(&findings, Privilege::Root).ends_with("what mends it is said above\n"));
     }
@@ -171,14 +144,7 @@ not ready: 1 requirement is missing; `cargo banger doctor --fix` mends it
     #[test]
     fn what_needs_colour_is_written_with_it() {
         let mut out = Vec::new();
-        report(
-            &findings(),
-            &Plan::default(),
-            None,
-            Privilege::Root,
-            &mut out,
-        )
-        .unwrap();
+        report(&findings(), &Plan::default(), None, Privilege::Root, &mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("\u{1b}["));
     }
 }

@@ -33,9 +33,7 @@ impl PackageManager {
     /// The one whose program is there.
     #[must_use]
     pub fn detect(path: Option<&OsStr>) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|manager| find_program(manager.program(), path).is_some())
+        Self::ALL.into_iter().find(|manager| find_program(manager.program(), path).is_some())
     }
 
     /// Its program.
@@ -60,11 +58,7 @@ impl PackageManager {
             Self::Zypper => &["zypper", "install"],
             Self::Apk => &["apk", "add"],
         };
-        words
-            .iter()
-            .chain(packages)
-            .map(ToString::to_string)
-            .collect()
+        words.iter().chain(packages).map(ToString::to_string).collect()
     }
 
     /// The commands that install packages with nobody there to answer, less the right to do so.
@@ -91,10 +85,7 @@ impl PackageManager {
         };
         let own = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let install = install.iter().chain(packages).copied().collect::<Vec<_>>();
-        [own(update), own(&install)]
-            .into_iter()
-            .filter(|words| !words.is_empty())
-            .collect()
+        [own(update), own(&install)].into_iter().filter(|words| !words.is_empty()).collect()
     }
 }
 
@@ -149,27 +140,13 @@ impl Package {
             Self::Mmdebstrap => ["mmdebstrap", "mmdebstrap", "", "", ""],
             Self::E2fsprogs => ["e2fsprogs"; 5],
             Self::Erofs => ["erofs-utils"; 5],
-            Self::Ssh => [
-                "openssh-client",
-                "openssh-clients",
-                "openssh",
-                "openssh-clients",
-                "openssh",
-            ],
-            Self::SshKeygen => [
-                "openssh-client",
-                "openssh",
-                "openssh",
-                "openssh-common",
-                "openssh",
-            ],
-            Self::Uidmap => [
-                "uidmap",
-                "shadow-utils",
-                "shadow",
-                "shadow",
-                "shadow-subids",
-            ],
+            Self::Ssh => {
+                ["openssh-client", "openssh-clients", "openssh", "openssh-clients", "openssh"]
+            }
+            Self::SshKeygen => {
+                ["openssh-client", "openssh", "openssh", "openssh-common", "openssh"]
+            }
+            Self::Uidmap => ["uidmap", "shadow-utils", "shadow", "shadow", "shadow-subids"],
             Self::DebianKeyring => {
                 let debian = "debian-archive-keyring";
                 [debian, "debian-keyring", debian, "", debian]
@@ -177,9 +154,7 @@ impl Package {
             Self::UtilLinux => ["util-linux"; 5],
             Self::Tar => ["tar"; 5],
         };
-        let at = PackageManager::ALL
-            .iter()
-            .position(|candidate| *candidate == manager)?;
+        let at = PackageManager::ALL.iter().position(|candidate| *candidate == manager)?;
         Some(names[at]).filter(|name| !name.is_empty())
     }
 }
@@ -212,42 +187,24 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0], "apt-get update -q");
         assert!(lines[1].starts_with("env DEBIAN_FRONTEND=noninteractive apt-get install -y -q"));
-        assert!(
-            lines[1].ends_with("--no-install-recommends qemu-utils mmdebstrap"),
-            "{lines:?}"
-        );
+        assert!(lines[1].ends_with("--no-install-recommends qemu-utils mmdebstrap"), "{lines:?}");
     }
 
     #[test]
     fn every_manager_installs_in_one_command() {
         for manager in PackageManager::ALL {
-            let last = manager
-                .install_unattended(&["a", "b"])
-                .pop()
-                .unwrap()
-                .join(" ");
+            let last = manager.install_unattended(&["a", "b"]).pop().unwrap().join(" ");
             assert!(last.ends_with(" a b"), "{last}");
             assert!(last.contains(manager.program()), "{last}");
-            assert!(
-                manager
-                    .install(&["a"])
-                    .join(" ")
-                    .starts_with(manager.program())
-            );
+            assert!(manager.install(&["a"]).join(" ").starts_with(manager.program()));
         }
     }
 
     #[test]
     fn a_distribution_without_a_package_says_so() {
-        assert_eq!(
-            Package::Mmdebstrap.name(PackageManager::Apt),
-            Some("mmdebstrap")
-        );
+        assert_eq!(Package::Mmdebstrap.name(PackageManager::Apt), Some("mmdebstrap"));
         assert_eq!(Package::Mmdebstrap.name(PackageManager::Pacman), None);
         let json = serde_json::to_value(Package::Mmdebstrap).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({"apt": "mmdebstrap", "dnf": "mmdebstrap"})
-        );
+        assert_eq!(json, serde_json::json!({"apt": "mmdebstrap", "dnf": "mmdebstrap"}));
     }
 }

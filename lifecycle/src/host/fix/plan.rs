@@ -105,11 +105,9 @@ impl Plan {
             }
         }
         let mut all: Vec<(Vec<String>, bool)> = match manager {
-            Some(manager) if !names.is_empty() => manager
-                .install_unattended(&names)
-                .into_iter()
-                .map(|argv| (argv, true))
-                .collect(),
+            Some(manager) if !names.is_empty() => {
+                manager.install_unattended(&names).into_iter().map(|argv| (argv, true)).collect()
+            }
             _ => Vec::new(),
         };
         // Packages first: `usermod` and its like may come with one of them.
@@ -139,9 +137,7 @@ impl Plan {
     /// [`FixError::NeedsRoot`] with the commands.
     pub fn check(&self) -> Result<(), FixError> {
         if self.blocked {
-            return Err(FixError::NeedsRoot {
-                commands: self.shell_text(),
-            });
+            return Err(FixError::NeedsRoot { commands: self.shell_text() });
         }
         Ok(())
     }
@@ -155,11 +151,7 @@ pub fn remedy_text(
     privilege: Privilege,
 ) -> String {
     // For reading, whoever is not root is told to use sudo.
-    let shown = if privilege == Privilege::Root {
-        Privilege::Root
-    } else {
-        Privilege::Sudo
-    };
+    let shown = if privilege == Privilege::Root { Privilege::Root } else { Privilege::Sudo };
     match (remedy, manager) {
         (Remedy::Advice(text), _) => text.clone(),
         (Remedy::Command { argv, needs_root }, _) => {
@@ -206,27 +198,11 @@ mod tests {
         vec![
             missing("qemu", Purpose::Run, Remedy::Packages(Package::Qemu)),
             missing("ssh", Purpose::Run, Remedy::Packages(Package::Ssh)),
-            missing(
-                "ssh-keygen",
-                Purpose::Run,
-                Remedy::Packages(Package::SshKeygen),
-            ),
-            missing(
-                "mmdebstrap",
-                Purpose::Image,
-                Remedy::Packages(Package::Mmdebstrap),
-            ),
-            missing(
-                "subids",
-                Purpose::Image,
-                Remedy::root_command(&["usermod", "alice"]),
-            ),
+            missing("ssh-keygen", Purpose::Run, Remedy::Packages(Package::SshKeygen)),
+            missing("mmdebstrap", Purpose::Image, Remedy::Packages(Package::Mmdebstrap)),
+            missing("subids", Purpose::Image, Remedy::root_command(&["usermod", "alice"])),
             missing("cargo", Purpose::Run, Remedy::Advice("rustup".to_owned())),
-            missing(
-                "tap",
-                Purpose::Optional,
-                Remedy::root_command(&["modprobe", "tun"]),
-            ),
+            missing("tap", Purpose::Optional, Remedy::root_command(&["modprobe", "tun"])),
             Finding::ready("tar", "tar", Purpose::Run, "1.34"),
         ]
     }
@@ -236,14 +212,8 @@ mod tests {
         let plan = Plan::compose(&findings(), Some(PackageManager::Apt), Privilege::Root);
         let install = "env DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
                        --no-install-recommends qemu-system-x86 openssh-client mmdebstrap";
-        assert_eq!(
-            plan.shell_text(),
-            format!("apt-get update -q\n{install}\nusermod alice")
-        );
-        assert_eq!(
-            (plan.mends, plan.left.as_slice()),
-            (5, ["cargo"].as_slice())
-        );
+        assert_eq!(plan.shell_text(), format!("apt-get update -q\n{install}\nusermod alice"));
+        assert_eq!((plan.mends, plan.left.as_slice()), (5, ["cargo"].as_slice()));
         assert_eq!(plan.check(), Ok(()));
     }
 
@@ -260,10 +230,7 @@ mod tests {
     fn without_sudo_the_commands_are_in_the_hint() {
         let plan = Plan::compose(&findings(), Some(PackageManager::Apk), Privilege::None);
         let hint = plan.check().unwrap_err().hint().unwrap();
-        assert!(
-            hint.contains("\napk add qemu-system-x86_64 openssh\nusermod alice"),
-            "{hint}"
-        );
+        assert!(hint.contains("\napk add qemu-system-x86_64 openssh\nusermod alice"), "{hint}");
         assert_eq!(plan.left, ["mmdebstrap", "cargo"]);
     }
 
@@ -280,10 +247,7 @@ mod tests {
     fn remedies_read_as_commands() {
         let package = Remedy::Packages(Package::Mmdebstrap);
         let apt = remedy_text(&package, Some(PackageManager::Apt), Privilege::None);
-        assert_eq!(
-            apt,
-            "sudo apt-get install --no-install-recommends mmdebstrap"
-        );
+        assert_eq!(apt, "sudo apt-get install --no-install-recommends mmdebstrap");
         let pacman = remedy_text(&package, Some(PackageManager::Pacman), Privilege::Root);
         assert!(pacman.contains("no package for pacman"), "{pacman}");
         let script = Remedy::root_command(&["sh", "-c", "touch a && echo 'b'"]);

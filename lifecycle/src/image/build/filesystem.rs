@@ -28,19 +28,9 @@ pub(super) async fn make(
     fs::create_dir_all(&tree).map_err(ImageError::io("prepare the build"))?;
     let sizes = Sizes::of(tar.unpacked_size(), tar.count());
     let mut command = Command::new(super::path_of("unshare"));
-    command
-        .args(namespaces(privileged))
-        .args(["--", "sh", "-c", SCRIPT, "filesystem.sh"]);
-    command.args([
-        tree.as_str(),
-        &sizes.memory.to_string(),
-        &sizes.memory_inodes.to_string(),
-    ]);
-    command.args([
-        tar.path().as_str(),
-        image.as_str(),
-        &sizes.image_kib.to_string(),
-    ]);
+    command.args(namespaces(privileged)).args(["--", "sh", "-c", SCRIPT, "filesystem.sh"]);
+    command.args([tree.as_str(), &sizes.memory.to_string(), &sizes.memory_inodes.to_string()]);
+    command.args([tar.path().as_str(), image.as_str(), &sizes.image_kib.to_string()]);
     command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE");
     log.line("packing the root filesystem")?;
     if let Err(error) = run_tool(&mut command).await {
@@ -64,11 +54,7 @@ impl Sizes {
         let for_data = used + used / 16 + SLACK;
         let for_inodes = (count + SPARE_INODES) * BYTES_PER_INODE;
         let image = for_data.max(for_inodes).next_multiple_of(MIB);
-        Self {
-            memory: used + 64 * MIB,
-            memory_inodes: count + 1024,
-            image_kib: image / 1024,
-        }
+        Self { memory: used + 64 * MIB, memory_inodes: count + 1024, image_kib: image / 1024 }
     }
 }
 
@@ -76,22 +62,14 @@ fn namespaces(privileged: bool) -> &'static [&'static str] {
     if privileged {
         &["--mount", "--propagation=private"]
     } else {
-        &[
-            "--user",
-            "--map-root-user",
-            "--map-auto",
-            "--mount",
-            "--propagation=private",
-        ]
+        &["--user", "--map-root-user", "--map-auto", "--mount", "--propagation=private"]
     }
 }
 
 fn failure(error: ToolError, privileged: bool, log: &Log) -> ImageError {
     let said = error.to_string();
     if said.contains("No space left on device") {
-        return ImageError::NoSpace {
-            log: log.path.clone(),
-        };
+        return ImageError::NoSpace { log: log.path.clone() };
     }
     // Before the tree is mounted only rights can be missing.
     let denied = ["unshare:", "newuidmap", "newgidmap", "mount:"];
@@ -127,22 +105,11 @@ mod tests {
 
     #[test]
     fn failures_are_told_apart() {
-        let log = Log {
-            path: "/logs/x.log".into(),
-        };
+        let log = Log { path: "/logs/x.log".into() };
         let full = failed("tar: x: Cannot write: No space left on device");
-        assert!(matches!(
-            failure(full, true, &log),
-            ImageError::NoSpace { .. }
-        ));
+        assert!(matches!(failure(full, true, &log), ImageError::NoSpace { .. }));
         let denied = || failed("unshare: unshare failed: Operation not permitted");
-        assert!(matches!(
-            failure(denied(), false, &log),
-            ImageError::Unprivileged { .. }
-        ));
-        assert!(matches!(
-            failure(denied(), true, &log),
-            ImageError::Filesystem(_)
-        ));
+        assert!(matches!(failure(denied(), false, &log), ImageError::Unprivileged { .. }));
+        assert!(matches!(failure(denied(), true, &log), ImageError::Filesystem(_)));
     }
 }

@@ -20,10 +20,7 @@ const MARKS: [(&str, &str); 7] = [
     ("I: running apt-get update", "fetching the package index"),
     ("I: downloading packages", "downloading packages"),
     ("I: extracting archives", "unpacking the base system"),
-    (
-        "I: installing essential packages",
-        "installing the base system",
-    ),
+    ("I: installing essential packages", "installing the base system"),
     ("I: installing remaining packages", "installing packages"),
     ("I: cleaning package lists", "cleaning up"),
     ("I: creating tarball", "writing the tree"),
@@ -43,14 +40,8 @@ const OPTIONS: [&str; 7] = [
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 ];
 /// Keeps mounts and processes from outliving the build: they end with this process.
-const CONTAINED: [&str; 6] = [
-    "--mount",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-    "--propagation=private",
-];
+const CONTAINED: [&str; 6] =
+    ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"];
 const TAIL: usize = 12;
 
 /// One run.
@@ -80,20 +71,12 @@ impl Run<'_> {
         // The command holds the pipe's writing end: with it open the pipe would never end.
         drop(command);
         self.follow(reader).await?;
-        let status = child
-            .wait()
-            .await
-            .map_err(ImageError::io("wait for mmdebstrap"))?;
+        let status = child.wait().await.map_err(ImageError::io("wait for mmdebstrap"))?;
         group.ended();
         if status.success() {
             return Ok(tar);
         }
-        Err(failure(
-            &self.log.text(),
-            self.recipe.suite(),
-            self.recipe.packages(),
-            &self.log.path,
-        ))
+        Err(failure(&self.log.text(), self.recipe.suite(), self.recipe.packages(), &self.log.path))
     }
 
     fn command(&self, tar: &Utf8Path) -> Result<Command, ImageError> {
@@ -102,11 +85,7 @@ impl Run<'_> {
             let temporary = self.directory.join("tmp");
             fs::create_dir_all(&temporary).map_err(ImageError::io("prepare the build"))?;
             let mut command = Command::new(super::path_of("unshare"));
-            command
-                .args(CONTAINED)
-                .arg("--")
-                .arg(program)
-                .env("TMPDIR", temporary);
+            command.args(CONTAINED).arg("--").arg(program).env("TMPDIR", temporary);
             command
         } else {
             Command::new(program)
@@ -114,10 +93,7 @@ impl Run<'_> {
         command.args(arguments(self.recipe, tar, self.privileged));
         // Messages are understood in English only, and the guest's kernel boots with our own
         // initrd: making Debian's would take longer than any other package.
-        command
-            .env("LC_ALL", "C.UTF-8")
-            .env_remove("LANGUAGE")
-            .env("INITRD", "No");
+        command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE").env("INITRD", "No");
         Ok(command)
     }
 
@@ -166,10 +142,7 @@ impl Drop for Group {
 fn arguments(recipe: &Recipe, tar: &Utf8Path, privileged: bool) -> Vec<String> {
     let packages: Vec<&str> = recipe.packages().iter().collect();
     let mut arguments: Vec<String> = OPTIONS.iter().map(|&option| option.to_owned()).collect();
-    arguments.push(format!(
-        "--mode={}",
-        if privileged { "root" } else { "unshare" }
-    ));
+    arguments.push(format!("--mode={}", if privileged { "root" } else { "unshare" }));
     arguments.push(format!("--include={}", packages.join(",")));
     arguments.push(recipe.suite().to_owned());
     arguments.push(tar.to_string());
@@ -187,11 +160,7 @@ fn failure(text: &str, suite: &str, packages: &PackageList, log: &Utf8Path) -> I
     let unknown: Vec<String> = text.lines().filter_map(unknown_package).collect();
     if !unknown.is_empty() {
         let (suite, origin) = (suite.to_owned(), packages.origin().clone());
-        return ImageError::UnknownPackage {
-            packages: unknown,
-            suite,
-            origin,
-        };
+        return ImageError::UnknownPackage { packages: unknown, suite, origin };
     }
     let log = log.to_owned();
     if text.contains("No space left on device") {
@@ -211,13 +180,8 @@ fn failure(text: &str, suite: &str, packages: &PackageList, log: &Utf8Path) -> I
     }
 }
 
-const UNPRIVILEGED: [&str; 5] = [
-    "subuid",
-    "subgid",
-    "newuidmap",
-    "unshare syscall failed",
-    "unprivileged_userns_clone",
-];
+const UNPRIVILEGED: [&str; 5] =
+    ["subuid", "subgid", "newuidmap", "unshare syscall failed", "unprivileged_userns_clone"];
 const DOWNLOAD: [&str; 7] = [
     "Could not resolve",
     "Temporary failure resolving",
@@ -239,14 +203,9 @@ fn unknown_package(line: &str) -> Option<String> {
         return Some(name.trim().to_owned());
     }
     if let Some(rest) = line.strip_prefix("Package '") {
-        return Some(
-            rest.strip_suffix("' has no installation candidate")?
-                .to_owned(),
-        );
+        return Some(rest.strip_suffix("' has no installation candidate")?.to_owned());
     }
-    let rest = line
-        .strip_prefix("Version '")?
-        .strip_suffix("' was not found")?;
+    let rest = line.strip_prefix("Version '")?.strip_suffix("' was not found")?;
     let (version, name) = rest.split_once("' for '")?;
     Some(format!("{name}={version}"))
 }
@@ -262,12 +221,7 @@ mod tests {
 
     fn fail(text: &str) -> ImageError {
         let text = format!("\"mmdebstrap\" \"--include=newuidmap\"\n{text}");
-        failure(
-            &text,
-            "bookworm",
-            &list("git"),
-            Utf8Path::new("/logs/image.log"),
-        )
+        failure(&text, "bookworm", &list("git"), Utf8Path::new("/logs/image.log"))
     }
 
     #[test]
@@ -276,15 +230,9 @@ mod tests {
         let recipe = Recipe::new("trixie", mirror, &list("git\ncurl=1:1")).unwrap();
         let got = arguments(&recipe, Utf8Path::new("/b/root.tar"), false);
         assert!(got.contains(&"--mode=unshare".to_owned()));
-        let include = got
-            .iter()
-            .find(|argument| argument.starts_with("--include="))
-            .unwrap();
+        let include = got.iter().find(|argument| argument.starts_with("--include=")).unwrap();
         assert!(include.contains("curl=1:1,") && include.contains(",openssh-server,"));
-        assert_eq!(
-            got[got.len() - 3..],
-            ["trixie", "/b/root.tar", "http://mirror/debian"]
-        );
+        assert_eq!(got[got.len() - 3..], ["trixie", "/b/root.tar", "http://mirror/debian"]);
         let recipe = Recipe::new("bookworm", None, &list("")).unwrap();
         let got = arguments(&recipe, Utf8Path::new("/b/root.tar"), true);
         assert!(got.contains(&"--mode=root".to_owned()));
@@ -293,16 +241,8 @@ mod tests {
 
     #[test]
     fn steps_count_up() {
-        assert_eq!(
-            step("I: running apt-get update..."),
-            Some((0, "fetching the package index"))
-        );
-        assert_eq!(
-            step("I: installing remaining packages inside the chroot...")
-                .unwrap()
-                .0,
-            4
-        );
+        assert_eq!(step("I: running apt-get update..."), Some((0, "fetching the package index")));
+        assert_eq!(step("I: installing remaining packages inside the chroot...").unwrap().0, 4);
         assert_eq!(step("I: done"), None);
         assert_eq!(step("E: installing essential packages"), None);
     }
@@ -317,12 +257,7 @@ mod tests {
              E: Package 'telnet-old' has no installation candidate\n\
              E: setup failed: E: apt-get failed\n",
         );
-        let ImageError::UnknownPackage {
-            packages,
-            suite,
-            origin,
-        } = &error
-        else {
+        let ImageError::UnknownPackage { packages, suite, origin } = &error else {
             panic!("{error}")
         };
         assert_eq!(packages[..], ["nosuchpkg1", "curl=99.9", "telnet-old"]);
@@ -347,13 +282,8 @@ mod tests {
              E: Failed to fetch http://x  Temporary failure resolving 'x'\n\
              E: apt-get update failed\n",
         );
-        let ImageError::Download { tail, .. } = &error else {
-            panic!("{error}")
-        };
-        assert_eq!(
-            tail,
-            "E: Failed to fetch http://x  Temporary failure resolving 'x'"
-        );
+        let ImageError::Download { tail, .. } = &error else { panic!("{error}") };
+        assert_eq!(tail, "E: Failed to fetch http://x  Temporary failure resolving 'x'");
         assert!(error.hint().is_some());
     }
 
@@ -361,10 +291,7 @@ mod tests {
     fn any_other_failure_quotes_the_end_and_the_log() {
         let error = fail("I: extracting\ndpkg: error processing package foo\nE: setup failed\n");
         let text = error.to_string();
-        assert!(
-            text.contains("dpkg: error processing package foo"),
-            "{text}"
-        );
+        assert!(text.contains("dpkg: error processing package foo"), "{text}");
         assert!(text.contains("/logs/image.log"), "{text}");
         assert!(!text.contains("I: extracting"), "{text}");
     }

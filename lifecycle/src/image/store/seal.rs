@@ -32,9 +32,7 @@ pub(super) fn seal(
     }
     let mut hasher = blake3::Hasher::new();
     for name in HASHED {
-        hasher
-            .update(name.as_bytes())
-            .update(&files[name].to_le_bytes());
+        hasher.update(name.as_bytes()).update(&files[name].to_le_bytes());
         hasher.update_mmap(directory.join(name)).map_err(failed())?;
     }
     let digest = Digest::from(hasher.finalize());

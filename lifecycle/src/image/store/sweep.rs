@@ -31,19 +31,14 @@ pub(super) fn sweep(store: &Utf8Path, held: Option<&str>) -> usize {
         return 0;
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names
-        .filter(|name| is_dead(store, name, held) && remove(&store.join(name)))
-        .count()
+    names.filter(|name| is_dead(store, name, held) && remove(&store.join(name))).count()
 }
 
 fn is_dead(store: &Utf8Path, name: &str, held: Option<&str>) -> bool {
     if name.starts_with(GONE) {
         return true;
     }
-    let Some((key, _)) = name
-        .strip_prefix(BUILD)
-        .and_then(|rest| rest.split_once('-'))
-    else {
+    let Some((key, _)) = name.strip_prefix(BUILD).and_then(|rest| rest.split_once('-')) else {
         return false;
     };
     // A builder takes the lock before it makes the directory, so a free lock proves it dead.

@@ -59,11 +59,7 @@ impl World {
 
     fn with(fake: Fake) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self {
-            dir,
-            fake: Arc::new(fake),
-            events: Arc::default(),
-        }
+        Self { dir, fake: Arc::new(fake), events: Arc::default() }
     }
 
     fn layout(&self) -> Layout {
@@ -119,45 +115,27 @@ async fn the_first_use_builds_and_the_second_does_not() {
     assert_eq!(first.digest(), second.digest());
     assert_eq!(world.builds(), 1);
     assert_eq!(fs::read_to_string(first.rootfs()).unwrap(), "rootfs.ext4 0");
-    for path in [
-        first.rootfs(),
-        first.vmlinux(),
-        first.bzimage(),
-        first.initrd(),
-    ] {
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o444,
-            "{path}"
-        );
+    for path in [first.rootfs(), first.vmlinux(), first.bzimage(), first.initrd()] {
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o444, "{path}");
     }
     let manifest = first.manifest();
     assert_eq!(manifest.size, manifest.files.values().sum::<u64>());
     assert!(manifest.age(SystemTime::now()) < Duration::from_secs(3600));
     let digest = first.digest().clone();
-    assert_eq!(
-        world.store().why_stale(&recipe),
-        Staleness::Fresh { digest }
-    );
+    assert_eq!(world.store().why_stale(&recipe), Staleness::Fresh { digest });
     assert_eq!(world.leftovers(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_changed_list_warns_and_goes_on_until_a_rebuild() {
     let world = World::new();
-    let first = world
-        .store()
-        .ensure(&recipe("git", "/w"), false)
-        .await
-        .unwrap();
+    let first = world.store().ensure(&recipe("git", "/w"), false).await.unwrap();
     let edited = recipe("curl", "/w");
     let same = world.store().ensure(&edited, false).await.unwrap();
     assert_eq!(first.digest(), same.digest());
     let expected = "`/w` changed since the image was built: +curl -git";
     assert_eq!(world.warnings(), [expected]);
-    let Staleness::Changed { difference, .. } = world.store().why_stale(&edited) else {
-        panic!()
-    };
+    let Staleness::Changed { difference, .. } = world.store().why_stale(&edited) else { panic!() };
     assert_eq!(difference.to_string(), "+curl -git");
     let rebuilt = world.store().ensure(&edited, true).await.unwrap();
     assert_ne!(first.digest(), rebuilt.digest());
@@ -165,27 +143,15 @@ async fn a_changed_list_warns_and_goes_on_until_a_rebuild() {
     assert_eq!(after.digest(), rebuilt.digest());
     assert_eq!(world.warnings(), Vec::<String>::new());
     // Back on the old branch the old image is still there.
-    let back = world
-        .store()
-        .ensure(&recipe("git", "/w"), false)
-        .await
-        .unwrap();
+    let back = world.store().ensure(&recipe("git", "/w"), false).await.unwrap();
     assert_eq!((back.digest(), world.builds()), (first.digest(), 2));
 }
 
 #[tokio::test]
 async fn another_workspace_with_the_same_list_shares_the_image() {
     let world = World::new();
-    let first = world
-        .store()
-        .ensure(&recipe("git", "/one"), false)
-        .await
-        .unwrap();
-    let second = world
-        .store()
-        .ensure(&recipe("git", "/two"), false)
-        .await
-        .unwrap();
+    let first = world.store().ensure(&recipe("git", "/one"), false).await.unwrap();
+    let second = world.store().ensure(&recipe("git", "/two"), false).await.unwrap();
     assert_eq!(first.digest(), second.digest());
     assert_eq!(world.builds(), 1);
     assert_eq!(world.store().list().unwrap()[0].slots, 2);
@@ -223,10 +189,7 @@ async fn a_damaged_image_is_built_anew() {
                 fs::write(manifest, "{}").unwrap();
             }
         }
-        assert!(
-            world.store().list().unwrap()[0].damage.is_some(),
-            "{damage}"
-        );
+        assert!(world.store().list().unwrap()[0].damage.is_some(), "{damage}");
         assert_eq!(world.store().why_stale(&recipe), Staleness::Missing);
         let image = world.store().ensure(&recipe, false).await.unwrap();
         assert_ne!(image.digest(), &digest);
@@ -260,10 +223,7 @@ async fn images_are_found_by_prefix_and_removed_when_free() {
     assert_eq!(store.inspect(&short).unwrap(), *image.manifest());
     let other = if short.starts_with('0') { "1" } else { "0" };
     for unknown in [other, ""] {
-        assert!(matches!(
-            store.inspect(unknown),
-            Err(ImageError::NotFound(_))
-        ));
+        assert!(matches!(store.inspect(unknown), Err(ImageError::NotFound(_))));
     }
     assert!(store.list().unwrap()[0].in_use);
     assert!(matches!(store.rm(&short), Err(ImageError::InUse(_))));
@@ -290,15 +250,8 @@ async fn an_ambiguous_prefix_is_an_error() {
 
 #[tokio::test]
 async fn a_failed_build_leaves_nothing() {
-    let world = World::with(Fake {
-        fails: true,
-        ..Fake::default()
-    });
-    let error = world
-        .store()
-        .ensure(&recipe("git", "/w"), false)
-        .await
-        .unwrap_err();
+    let world = World::with(Fake { fails: true, ..Fake::default() });
+    let error = world.store().ensure(&recipe("git", "/w"), false).await.unwrap_err();
     assert!(matches!(error, ImageError::Incomplete(_)));
     assert_eq!(world.leftovers(), Vec::<String>::new());
     assert!(world.store().list().unwrap().is_empty());
@@ -340,16 +293,10 @@ async fn a_real_image_builds() {
     assert!(manifest.installed.contains_key("openssh-server"));
     assert!(fs::read(image.vmlinux()).unwrap().starts_with(b"\x7fELF"));
     let mut fsck = tokio::process::Command::new("/sbin/e2fsck");
-    crate::process::run_tool(fsck.args(["-fn", image.rootfs().as_str()]))
-        .await
-        .unwrap();
+    crate::process::run_tool(fsck.args(["-fn", image.rootfs().as_str()])).await.unwrap();
     let initrd = fs::read(image.initrd()).unwrap();
-    let names = crate::image::cpio::testing::read(&initrd)
-        .into_iter()
-        .map(|entry| entry.0);
-    let disk: Vec<String> = names
-        .filter(|name| name.starts_with("modules/disk/"))
-        .collect();
+    let names = crate::image::cpio::testing::read(&initrd).into_iter().map(|entry| entry.0);
+    let disk: Vec<String> = names.filter(|name| name.starts_with("modules/disk/")).collect();
     let place = |module: &str| disk.iter().position(|name| name.contains(module)).unwrap();
     assert!(
         place("virtio_ring") < place("virtio_mmio") && place("virtio.ko") < place("virtio_blk")

@@ -7,12 +7,7 @@ use crate::layer::testing::{Heard, TempDir, can_pack, cargo, run, unpack};
 
 fn package(name: &str, source: &str) -> LockedPackage {
     let (name, source) = (name.to_owned(), source.to_owned());
-    LockedPackage {
-        name,
-        version: "1.0.0".to_owned(),
-        source,
-        checksum: None,
-    }
+    LockedPackage { name, version: "1.0.0".to_owned(), source, checksum: None }
 }
 
 fn none() -> WorkspaceSources {
@@ -28,18 +23,9 @@ fn the_key_covers_each_package_and_keeps_fields_apart() {
     for other in [
         package("b", "registry+x"),
         package("a", "registry+y"),
-        LockedPackage {
-            checksum,
-            ..package("a", "registry+x")
-        },
-        LockedPackage {
-            version: "1.0.1".to_owned(),
-            ..package("a", "registry+x")
-        },
-        LockedPackage {
-            version: String::new(),
-            ..package("a1.0.0", "registry+x")
-        },
+        LockedPackage { checksum, ..package("a", "registry+x") },
+        LockedPackage { version: "1.0.1".to_owned(), ..package("a", "registry+x") },
+        LockedPackage { version: String::new(), ..package("a1.0.0", "registry+x") },
     ] {
         assert_ne!(one, id(std::slice::from_ref(&other)), "{other:?}");
     }
@@ -52,14 +38,8 @@ async fn without_anything_to_vendor_there_is_no_layer() {
     let store = temp.store(heard.events());
     let (manifest, lockfile) = (temp.join("Cargo.toml"), temp.join("Cargo.lock"));
     let ask = || store.dependencies("/no/cargo".into(), &manifest, &lockfile);
-    assert!(matches!(
-        ask().await.unwrap_err(),
-        LayerError::ReadLockfile(_)
-    ));
-    temp.write(
-        "Cargo.lock",
-        "version = 4\n[[package]]\nname = 'a'\nversion = '0.1.0'\n",
-    );
+    assert!(matches!(ask().await.unwrap_err(), LayerError::ReadLockfile(_)));
+    temp.write("Cargo.lock", "version = 4\n[[package]]\nname = 'a'\nversion = '0.1.0'\n");
     assert!(ask().await.unwrap().is_none());
     temp.write(
         "Cargo.lock",
@@ -78,27 +58,18 @@ async fn without_anything_to_vendor_there_is_no_layer() {
 #[tokio::test]
 async fn cargos_words_are_kept_where_vendoring_fails() {
     let temp = TempDir::new();
-    temp.write(
-        "app/Cargo.toml",
-        "[package]\nname = 'app'\nversion = '0.1.0'\nedition = '2021'\n",
-    );
+    temp.write("app/Cargo.toml", "[package]\nname = 'app'\nversion = '0.1.0'\nedition = '2021'\n");
     temp.write("app/src/lib.rs", "");
     let stale = "version = 4\n[[package]]\nname = 'b'\nversion = '0.1.0'\n\
                  source = 'registry+https://github.com/rust-lang/crates.io-index'\n";
     temp.write("app/Cargo.lock", stale);
     let store = temp.store(Events::silent());
     let lockfile = temp.join("app/Cargo.lock");
-    let result = store
-        .dependencies(&cargo(), &temp.join("app/Cargo.toml"), &lockfile)
-        .await;
+    let result = store.dependencies(&cargo(), &temp.join("app/Cargo.toml"), &lockfile).await;
     let error = result.unwrap_err();
     assert!(error.to_string().contains("Cargo.lock"), "{error}");
     assert!(error.hint().unwrap().contains("cargo update"), "{error}");
-    assert_eq!(
-        fs::read_to_string(lockfile).unwrap(),
-        stale,
-        "the user's tree is left alone"
-    );
+    assert_eq!(fs::read_to_string(lockfile).unwrap(), stale, "the user's tree is left alone");
 }
 
 /// A crate that depends on `itoa` and on a crate in a git repository, both in a temporary place.
@@ -131,17 +102,10 @@ impl App {
 
     /// Commits a new value to the git repository, under the same version.
     fn commit(&self, value: u32) {
-        self.temp.write(
-            "dep/src/lib.rs",
-            &format!("pub const VALUE: u32 = {value};\n"),
-        );
+        self.temp.write("dep/src/lib.rs", &format!("pub const VALUE: u32 = {value};\n"));
         let git = |args: &[&str]| {
             let who = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
-            run(Command::new("git")
-                .arg("-C")
-                .arg(self.temp.join("dep"))
-                .args(who)
-                .args(args))
+            run(Command::new("git").arg("-C").arg(self.temp.join("dep")).args(who).args(args))
         };
         git(&["add", "."]);
         git(&["commit", "-q", "-m", "value"]);
@@ -157,10 +121,7 @@ impl App {
     async fn layer(&self) -> Layer {
         let app = |name| self.temp.join("app").join(name);
         let (manifest, lockfile) = (app("Cargo.toml"), app("Cargo.lock"));
-        let layer = self
-            .store
-            .dependencies(&cargo(), &manifest, &lockfile)
-            .await;
+        let layer = self.store.dependencies(&cargo(), &manifest, &lockfile).await;
         layer.unwrap().unwrap()
     }
 
@@ -177,9 +138,7 @@ impl App {
         std::os::unix::fs::symlink(&vendored, &mount).unwrap();
         let config = config.replace(VENDOR_MOUNT, mount.as_str());
         self.temp.write(&format!("{home}/config.toml"), &config);
-        run(self
-            .cargo(&["run", "-q", "--offline"])
-            .env("CARGO_HOME", self.temp.join(home)))
+        run(self.cargo(&["run", "-q", "--offline"]).env("CARGO_HOME", self.temp.join(home)))
     }
 }
 
@@ -189,12 +148,7 @@ async fn a_crate_builds_offline_with_its_layer() {
         return;
     }
     let app = App::new();
-    if !app
-        .cargo(&["generate-lockfile"])
-        .status()
-        .unwrap()
-        .success()
-    {
+    if !app.cargo(&["generate-lockfile"]).status().unwrap().success() {
         eprintln!("skipped: the registry is out of reach");
         return;
     }

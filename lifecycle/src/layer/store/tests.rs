@@ -20,13 +20,7 @@ impl Fake {
     fn new(content: &str) -> Self {
         let id = LayerId::new(LayerKind::Toolchain, &blake3::hash(content.as_bytes()));
         let built = AtomicUsize::new(0);
-        Self {
-            id,
-            built,
-            fails: false,
-            begun: Notify::new(),
-            gate: None,
-        }
+        Self { id, built, fails: false, begun: Notify::new(), gate: None }
     }
 
     fn built(&self) -> usize {
@@ -55,9 +49,7 @@ impl Recipe for Fake {
             gate.notified().await;
         }
         fs::write(image, "abc").unwrap();
-        let failure = || LayerError::Vendor {
-            text: "no network".to_owned(),
-        };
+        let failure = || LayerError::Vendor { text: "no network".to_owned() };
         if self.fails { Err(failure()) } else { Ok(()) }
     }
 }
@@ -77,10 +69,7 @@ async fn a_layer_is_built_once_and_then_found() {
     assert_eq!(first.bin().unwrap(), "/opt/rust/bin");
     let listed = store.list().unwrap();
     assert_eq!(listed.len(), 1);
-    assert_eq!(
-        (listed[0].size, listed[0].what.as_str()),
-        (3, "three bytes")
-    );
+    assert_eq!((listed[0].size, listed[0].what.as_str()), (3, "three bytes"));
     assert!(listed[0].in_use && !listed[0].damaged);
     drop((first, second));
     assert!(!store.list().unwrap()[0].in_use);
@@ -90,10 +79,7 @@ async fn a_layer_is_built_once_and_then_found() {
 #[tokio::test]
 async fn two_first_users_build_once_and_the_second_says_that_it_waits() {
     let temp = TempDir::new();
-    let fake = Fake {
-        gate: Some(Notify::new()),
-        ..Fake::new("a")
-    };
+    let fake = Fake { gate: Some(Notify::new()), ..Fake::new("a") };
     let waiting = std::sync::Arc::new(Notify::new());
     let told = std::sync::Arc::clone(&waiting);
     let second_store = temp.store(Events::new(move |_| told.notify_one()));
@@ -104,11 +90,7 @@ async fn two_first_users_build_once_and_the_second_says_that_it_waits() {
     };
     let release = async {
         waiting.notified().await;
-        assert_eq!(
-            second_store.sweep().unwrap(),
-            0,
-            "a build that runs is no leftover"
-        );
+        assert_eq!(second_store.sweep().unwrap(), 0, "a build that runs is no leftover");
         fake.gate.as_ref().unwrap().notify_one();
     };
     let (first, second, ()) = tokio::join!(first_store.obtain(&fake), second, release);
@@ -126,10 +108,7 @@ async fn a_damaged_layer_is_made_anew() {
     fs::write(&image, "ab").unwrap();
     assert!(store.list().unwrap()[0].damaged);
     let layer = store.obtain(&fake).await.unwrap();
-    assert_eq!(
-        (fake.built(), fs::read(layer.image()).unwrap().len()),
-        (2, 3)
-    );
+    assert_eq!((fake.built(), fs::read(layer.image()).unwrap().len()), (2, 3));
     assert!(heard.contains("damaged"));
     drop(layer);
     fs::write(image.with_file_name("layer.json"), "{").unwrap();
@@ -141,10 +120,7 @@ async fn a_damaged_layer_is_made_anew() {
 async fn a_failed_build_leaves_nothing_in_use() {
     let temp = TempDir::new();
     let store = temp.store(Events::silent());
-    let fake = Fake {
-        fails: true,
-        ..Fake::new("a")
-    };
+    let fake = Fake { fails: true, ..Fake::new("a") };
     let error = store.obtain(&fake).await.unwrap_err();
     assert!(matches!(error, LayerError::Vendor { .. }));
     assert_eq!(store.list().unwrap(), []);
@@ -177,18 +153,9 @@ async fn a_layer_in_use_is_not_removed() {
     let (one, two) = (Fake::new("a"), Fake::new("b"));
     let layer = store.obtain(&one).await.unwrap();
     drop(store.obtain(&two).await.unwrap());
-    assert!(matches!(
-        store.remove(&one.id.key),
-        Err(LayerError::InUse { .. })
-    ));
-    assert!(matches!(
-        store.remove("toolchain-"),
-        Err(LayerError::Ambiguous { .. })
-    ));
-    assert!(matches!(
-        store.remove("nope"),
-        Err(LayerError::Unknown { .. })
-    ));
+    assert!(matches!(store.remove(&one.id.key), Err(LayerError::InUse { .. })));
+    assert!(matches!(store.remove("toolchain-"), Err(LayerError::Ambiguous { .. })));
+    assert!(matches!(store.remove("nope"), Err(LayerError::Unknown { .. })));
     drop(layer);
     assert_eq!(store.remove(&one.id.key[..8]).unwrap(), one.id);
     assert_eq!(store.list().unwrap().len(), 1);

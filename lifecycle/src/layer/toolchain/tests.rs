@@ -15,18 +15,12 @@ fn sysroot(temp: &TempDir, name: &str, order: &[&str]) -> Utf8PathBuf {
     sysroot
 }
 
-const FILES: [&str; 4] = [
-    "bin/cargo",
-    "lib/rustlib/x/lib/libstd.rlib",
-    "libexec/srv",
-    "share/doc/a",
-];
+const FILES: [&str; 4] =
+    ["bin/cargo", "lib/rustlib/x/lib/libstd.rlib", "libexec/srv", "share/doc/a"];
 
 fn touch(path: &Utf8Path, seconds: u64) {
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.file()
-        .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-        .unwrap();
+    file.file().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
 }
 
 fn id(sysroot: &Utf8Path) -> LayerId {
@@ -44,10 +38,7 @@ fn the_key_is_the_contents_whatever_the_order() {
     assert_eq!(id(&one), id(&two));
     let contents = Contents::list(&one).unwrap();
     assert_ne!(contents.id(&one), contents.id(&two));
-    assert_eq!(
-        contents.size(),
-        FILES[..3].iter().map(|file| file.len() as u64).sum::<u64>()
-    );
+    assert_eq!(contents.size(), FILES[..3].iter().map(|file| file.len() as u64).sum::<u64>());
 }
 
 #[test]
@@ -98,10 +89,7 @@ async fn a_proxy_is_asked_through_its_rustc() {
     };
     assert_eq!(answer(&format!("echo {root}")).await.unwrap(), root);
     let error = answer("echo /nowhere").await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "rustc names no usable sysroot: `/nowhere`"
-    );
+    assert_eq!(error.to_string(), "rustc names no usable sysroot: `/nowhere`");
     let error = answer("echo no toolchain >&2; exit 1").await.unwrap_err();
     assert!(matches!(error, LayerError::Rustc(_)) && error.hint().is_some());
 }
@@ -118,11 +106,7 @@ async fn a_distributions_toolchain_is_not_shared() {
 #[tokio::test]
 async fn a_missing_toolchain_is_an_error() {
     let temp = TempDir::new();
-    let error = temp
-        .store(Events::silent())
-        .toolchain(&temp.join("no"))
-        .await
-        .unwrap_err();
+    let error = temp.store(Events::silent()).toolchain(&temp.join("no")).await.unwrap_err();
     assert!(matches!(error, LayerError::Sysroot { .. }));
 }
 
@@ -136,19 +120,13 @@ async fn a_packed_toolchain_holds_everything_but_documentation() {
     std::os::unix::fs::symlink("cargo", root.join("bin/link")).unwrap();
     let store = temp.store(Events::silent());
     let layer = store.toolchain(&root).await.unwrap().unwrap();
-    assert_eq!(
-        (layer.mount_point(), layer.bin()),
-        (root.as_path(), Some(root.join("bin")))
-    );
+    assert_eq!((layer.mount_point(), layer.bin()), (root.as_path(), Some(root.join("bin"))));
     let out = temp.join("out");
     unpack(layer.image(), &out);
     for file in &FILES[..3] {
         assert_eq!(fs::read_to_string(out.join(file)).unwrap(), *file);
     }
-    assert_eq!(
-        fs::read_link(out.join("bin/link")).unwrap(),
-        PathBuf::from("cargo")
-    );
+    assert_eq!(fs::read_link(out.join("bin/link")).unwrap(), PathBuf::from("cargo"));
     assert!(!out.join("share").exists());
     let listed = store.list().unwrap();
     assert_eq!(listed[0].what, root.as_str());

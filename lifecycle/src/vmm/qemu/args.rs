@@ -108,7 +108,11 @@ fn push_disk(args: &mut Vec<String>, disk: &Disk) {
     let path = escape(path);
     let file = format!("file.driver=file,file.filename={path}");
     let discard = if *read_only { "" } else { ",discard=unmap,file.discard=unmap" };
-    push(args, "-blockdev", &format!("driver={format},node-name={serial},{access},{file}{discard}"));
+    push(
+        args,
+        "-blockdev",
+        &format!("driver={format},node-name={serial},{access},{file}{discard}"),
+    );
     push(args, "-device", &format!("virtio-blk-device,drive={serial},serial={serial}"));
 }
 

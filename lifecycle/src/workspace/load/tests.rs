@@ -13,9 +13,7 @@ impl Tree {
     /// Writes packages: a path, and the text of a manifest where `NAME` stands for the package
     /// section.
     fn new(manifests: &[(&str, &str)]) -> Self {
-        let tree = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let tree = Self { dir: tempfile::tempdir().unwrap() };
         for (path, text) in manifests {
             let dir = tree.path(path);
             let name = dir.file_name().unwrap();
@@ -30,40 +28,24 @@ impl Tree {
 
     fn path(&self, path: &str) -> Utf8PathBuf {
         // Cargo's answers are canonical.
-        let root = Utf8Path::from_path(self.dir.path())
-            .unwrap()
-            .canonicalize_utf8()
-            .unwrap();
+        let root = Utf8Path::from_path(self.dir.path()).unwrap().canonicalize_utf8().unwrap();
         root.join(path)
     }
 
     async fn load(&self, cwd: &str) -> Workspace {
-        Workspace::load(&self.path(cwd), &cargo())
-            .await
-            .unwrap()
-            .unwrap()
+        Workspace::load(&self.path(cwd), &cargo()).await.unwrap().unwrap()
     }
 }
 
 fn names(workspace: &Workspace) -> Vec<&str> {
-    workspace
-        .members
-        .iter()
-        .map(|member| member.name.as_str())
-        .collect()
+    workspace.members.iter().map(|member| member.name.as_str()).collect()
 }
 
 #[tokio::test]
 async fn outside_of_any_workspace_there_is_none() {
     let tree = Tree::new(&[]);
-    assert_eq!(
-        Workspace::locate(&tree.path(""), &cargo()).await.unwrap(),
-        None
-    );
-    assert_eq!(
-        Workspace::load(&tree.path(""), &cargo()).await.unwrap(),
-        None
-    );
+    assert_eq!(Workspace::locate(&tree.path(""), &cargo()).await.unwrap(), None);
+    assert_eq!(Workspace::load(&tree.path(""), &cargo()).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -78,28 +60,16 @@ async fn a_virtual_workspace_is_found_from_within_a_member() {
         ("w/b", "NAME\n[package.metadata.banger]\ncpus = 4\n"),
     ]);
     let cwd = tree.path("w/a/src");
-    assert_eq!(
-        Workspace::locate(&cwd, &cargo()).await.unwrap(),
-        Some(tree.path("w"))
-    );
+    assert_eq!(Workspace::locate(&cwd, &cargo()).await.unwrap(), Some(tree.path("w")));
     let workspace = tree.load("w/a/src").await;
     assert_eq!(workspace.root, tree.path("w"));
     assert_eq!(names(&workspace), ["a", "b"]);
     assert_eq!(workspace.metadata_table["cpus"], 2);
     assert_eq!(workspace.outside, Outside::default());
     assert_eq!(workspace.member_at(&cwd).unwrap().name, "a");
-    assert_eq!(
-        workspace
-            .member_at(&tree.path("w/b"))
-            .unwrap()
-            .metadata_table["cpus"],
-        4
-    );
+    assert_eq!(workspace.member_at(&tree.path("w/b")).unwrap().metadata_table["cpus"], 4);
     assert_eq!(workspace.member_at(&tree.path("w")), None);
-    assert!(
-        !workspace.lockfile().exists(),
-        "loading leaves the tree alone"
-    );
+    assert!(!workspace.lockfile().exists(), "loading leaves the tree alone");
 }
 
 #[tokio::test]
@@ -129,14 +99,8 @@ async fn path_dependencies_outside_are_followed_with_what_they_inherit_from() {
             "other",
             "[workspace]\nmembers = ['x', 'y', 'z']\n[workspace.package]\nrust-version = '1.60'\n",
         ),
-        (
-            "other/x",
-            "NAME\nrust-version.workspace = true\n[dependencies]\ny = { path = '../y' }\n",
-        ),
-        (
-            "other/y",
-            "NAME\n[dev-dependencies]\nz = { path = '../z' }\n",
-        ),
+        ("other/x", "NAME\nrust-version.workspace = true\n[dependencies]\ny = { path = '../y' }\n"),
+        ("other/y", "NAME\n[dev-dependencies]\nz = { path = '../z' }\n"),
         ("other/z", "NAME\n"),
         ("alone", "NAME\n"),
         ("patched/itoa", "NAME\n"),
@@ -151,14 +115,8 @@ async fn path_dependencies_outside_are_followed_with_what_they_inherit_from() {
 async fn what_is_outside_suffices_to_build() {
     let tree = Tree::new(&[
         ("app", "NAME\n[dependencies]\nx = { path = '../other/x' }\n"),
-        (
-            "other",
-            "[workspace]\nmembers = ['x', 'gone']\n[workspace.package]\nversion = '3.0.0'\n",
-        ),
-        (
-            "other/x",
-            "[package]\nname = 'x'\nversion.workspace = true\nedition = '2021'\n",
-        ),
+        ("other", "[workspace]\nmembers = ['x', 'gone']\n[workspace.package]\nversion = '3.0.0'\n"),
+        ("other/x", "[package]\nname = 'x'\nversion.workspace = true\nedition = '2021'\n"),
         ("other/gone", "NAME\n"),
     ]);
     let workspace = tree.load("app").await;
@@ -173,18 +131,10 @@ async fn what_is_outside_suffices_to_build() {
 async fn a_broken_manifest_comes_with_cargos_words() {
     let tree = Tree::new(&[("w", "[package\n")]);
     for error in [
-        Workspace::locate(&tree.path("w"), &cargo())
-            .await
-            .map(drop)
-            .unwrap_err(),
-        Workspace::load(&tree.path("w"), &cargo())
-            .await
-            .map(drop)
-            .unwrap_err(),
+        Workspace::locate(&tree.path("w"), &cargo()).await.map(drop).unwrap_err(),
+        Workspace::load(&tree.path("w"), &cargo()).await.map(drop).unwrap_err(),
     ] {
-        let WorkspaceError::Refused { manifest, text } = error else {
-            panic!("{error:?}")
-        };
+        let WorkspaceError::Refused { manifest, text } = error else { panic!("{error:?}") };
         assert_eq!(manifest, tree.path("w/Cargo.toml"));
         assert!(text.contains("[package"), "{text}");
     }
@@ -193,8 +143,6 @@ async fn a_broken_manifest_comes_with_cargos_words() {
 #[tokio::test]
 async fn a_missing_cargo_has_a_hint() {
     let tree = Tree::new(&[("w", "NAME\n")]);
-    let error = Workspace::load(&tree.path("w"), "/no/cargo".into())
-        .await
-        .unwrap_err();
+    let error = Workspace::load(&tree.path("w"), "/no/cargo".into()).await.unwrap_err();
     assert!(error.hint().unwrap().contains("rustup"));
 }

@@ -1,0 +1,146 @@
+//! Why files did not travel, and what the user can do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use openssh_sftp_client::error::{Error as SftpError, SftpErrorKind};
+
+/// Why a scan, a push or a pull failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// A file or directory on the host cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Unreadable {
+        /// The host path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or directory on the host cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Unwritable {
+        /// The host path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A name, or the target of a symbolic link, cannot be put in an SFTP message.
+    #[error("cannot send {path:?}: its name or its link target is not UTF-8")]
+    NotUtf8 {
+        /// The host path, relative to its root.
+        path: PathBuf,
+    },
+    /// The guest's SFTP server refused a request.
+    #[error("cannot {action} `{}` in the guest: {status}", path.display())]
+    Guest {
+        /// What was asked, as a verb: `write`.
+        action: &'static str,
+        /// The guest path.
+        path: PathBuf,
+        /// The status the server gave.
+        status: String,
+    },
+    /// The guest's disk has no space or no inodes left.
+    #[error("no space left in the guest for `{}`", path.display())]
+    GuestFull {
+        /// The guest path.
+        path: PathBuf,
+    },
+    /// The SFTP session broke.
+    #[error("lost the SFTP session while trying to {action} `{}` in the guest", path.display())]
+    Session {
+        /// What was asked, as a verb.
+        action: &'static str,
+        /// The guest path.
+        path: PathBuf,
+        /// What the client reports.
+        #[source]
+        source: Box<SftpError>,
+    },
+    /// There is no such file in the guest.
+    #[error("`{}` does not exist in the guest", path.display())]
+    Missing {
+        /// The guest path.
+        path: PathBuf,
+    },
+    /// The guest offered something that must not be written to the host.
+    #[error("refused {path:?} from the guest: {reason}")]
+    Refused {
+        /// The guest path as offered.
+        path: PathBuf,
+        /// Why, as a lower-case fragment.
+        reason: &'static str,
+    },
+    /// The host has something at a path that a fetched file would replace, and must not.
+    #[error("cannot put {wanted} at `{}`: {found} is there", path.display())]
+    InTheWay {
+        /// The host path.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+        /// What was to be put there.
+        wanted: &'static str,
+    },
+}
+
+impl SyncError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Unreadable { .. } => {
+                "make it readable, or leave it out by a line in `.bangerignore`"
+            }
+            Self::NotUtf8 { .. } => "rename it, or leave it out by a line in `.bangerignore`",
+            Self::GuestFull { .. } => {
+                "give the guest a larger disk, or leave large files out by `.bangerignore`"
+            }
+            Self::Session { action: "list", .. } => {
+                "names that are not UTF-8 cannot be fetched: pack them with tar in the guest"
+            }
+            Self::InTheWay { .. } => "move it away, or name another target",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// A failed request to the guest.
+    pub(super) fn guest(action: &'static str, path: &Path, error: SftpError) -> Self {
+        let path = path.to_owned();
+        match error {
+            SftpError::SftpError(kind, message) => {
+                let text = message.get().0.trim();
+                let status = if text.is_empty() { format!("{kind:?}") } else { text.to_owned() };
+                Self::Guest { action, path, status }
+            }
+            other => Self::Session { action, path, source: Box::new(other) },
+        }
+    }
+
+    /// A host path that could not be written.
+    pub(super) fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Unwritable { path: path.to_owned(), source }
+    }
+
+    /// A host path that could not be read.
+    pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Unreadable { path: path.to_owned(), source }
+    }
+}
+
+/// Whether the server says that there is no such file.
+pub(super) fn is_missing(error: &SftpError) -> bool {
+    matches!(error, SftpError::SftpError(SftpErrorKind::NoSuchFile, _))
+}
+
+/// Whether the server says that permission is denied.
+pub(super) fn is_denied(error: &SftpError) -> bool {
+    matches!(error, SftpError::SftpError(SftpErrorKind::PermDenied, _))
+}
+
+/// Whether the server gave its catch-all status: "exists already", "not empty", "no space".
+pub(super) fn is_failure(error: &SftpError) -> bool {
+    matches!(error, SftpError::SftpError(SftpErrorKind::Failure, _))
+}

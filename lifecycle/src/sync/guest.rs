@@ -1,0 +1,211 @@
+//! Single operations on the guest's files, each with its failure named.
+//!
+//! All of them may be repeated: what is gone already counts as removed, and what is there already
+//! as made, so that a push can pick up where a dead one stopped.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use openssh_sftp_client::metadata::{MetaData, MetaDataBuilder, Permissions};
+use openssh_sftp_client::{Error as SftpError, Sftp, UnixTimeStamp};
+
+use super::error::{SyncError, is_failure, is_missing};
+use super::plan::Target;
+
+/// Requests under way at once for everything but file content.
+pub(super) const IN_FLIGHT: usize = 64;
+
+/// One name in a guest directory.
+pub(super) struct Listed {
+    pub(super) name: OsString,
+    pub(super) metadata: MetaData,
+}
+
+/// Makes a directory; one that is there already will do.
+pub(super) async fn make_directory(sftp: &Sftp, path: &Path) -> Result<(), SyncError> {
+    let Err(error) = sftp.fs().create_dir(path).await else {
+        return Ok(());
+    };
+    match sftp.fs().symlink_metadata(path).await {
+        Ok(found) if is_directory(&found) => Ok(()),
+        Ok(_) | Err(_) => Err(SyncError::guest("make directory", path, error)),
+    }
+}
+
+/// Makes a directory and those above it.
+pub(super) async fn make_directories(sftp: &Sftp, path: &Path) -> Result<(), SyncError> {
+    if sftp.fs().metadata(path).await.is_ok_and(|found| is_directory(&found)) {
+        return Ok(());
+    }
+    let mut ancestors: Vec<&Path> = path.ancestors().collect();
+    ancestors.reverse();
+    for ancestor in ancestors {
+        // Following links here: the user may have linked a directory above the mirror.
+        if !sftp.fs().metadata(ancestor).await.is_ok_and(|found| is_directory(&found)) {
+            make_directory(sftp, ancestor).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a link, in place of any file or link that is there.
+pub(super) async fn make_symlink(sftp: &Sftp, target: &Path, path: &Path) -> Result<(), SyncError> {
+    let mut outcome = sftp.fs().symlink(target, path).await;
+    if outcome.as_ref().is_err_and(is_failure) {
+        remove(sftp, path, Target::File).await?;
+        outcome = sftp.fs().symlink(target, path).await;
+    }
+    outcome.map_err(|error| SyncError::guest("make link", path, error))
+}
+
+/// Sets a path's mode and, where one is given, its modification time.
+pub(super) async fn set_metadata(
+    sftp: &Sftp,
+    path: &Path,
+    mode: u32,
+    seconds: Option<u32>,
+) -> Result<(), SyncError> {
+    let attributes = attributes(mode, seconds);
+    let outcome = sftp.fs().set_metadata(path, attributes).await;
+    outcome.map_err(|error| SyncError::guest("set the mode of", path, error))
+}
+
+/// Mode and modification time in the form that requests take.
+pub(super) fn attributes(mode: u32, seconds: Option<u32>) -> MetaData {
+    let mut builder = MetaDataBuilder::new();
+    // Twelve bits always fit.
+    builder.permissions(Permissions::from(u16::try_from(mode & 0o7777).unwrap_or(0)));
+    if let Some(time) = seconds.and_then(UnixTimeStamp::from_raw) {
+        builder.time(time, time);
+    }
+    builder.create()
+}
+
+/// Removes a path; what is gone already is fine.
+pub(super) async fn remove(sftp: &Sftp, path: &Path, target: Target) -> Result<(), SyncError> {
+    let outcome = match target {
+        Target::File => sftp.fs().remove_file(path).await,
+        Target::Directory => sftp.fs().remove_dir(path).await,
+        Target::Any => return remove_any(sftp, path).await,
+    };
+    match outcome {
+        Err(error) if is_failure(&error) => remove_any(sftp, path).await,
+        outcome => gone(outcome, path),
+    }
+}
+
+/// Removes whatever is at a path, with all that is in it.
+async fn remove_any(sftp: &Sftp, path: &Path) -> Result<(), SyncError> {
+    match sftp.fs().symlink_metadata(path).await {
+        Ok(found) if is_directory(&found) => {}
+        Ok(_) => return gone(sftp.fs().remove_file(path).await, path),
+        Err(error) => return gone(Err(error), path),
+    }
+    clear(sftp, path).await?;
+    gone(sftp.fs().remove_dir(path).await, path)
+}
+
+/// Removes all that is in a directory, and keeps the directory.
+pub(super) async fn clear(sftp: &Sftp, path: &Path) -> Result<(), SyncError> {
+    let mut directories = Vec::new();
+    let mut files = Vec::new();
+    let mut unseen = vec![path.to_owned()];
+    while let Some(directory) = unseen.pop() {
+        for entry in list(sftp, &directory).await? {
+            let path = directory.join(&entry.name);
+            if is_directory(&entry.metadata) { unseen.push(path) } else { files.push(path) }
+        }
+        directories.push(directory);
+    }
+    each(files, |path: PathBuf| async move { gone(sftp.fs().remove_file(&path).await, &path) })
+        .await?;
+    // Each stands after its parent, and the first is the one to keep.
+    for directory in directories.iter().skip(1).rev() {
+        gone(sftp.fs().remove_dir(directory).await, directory)?;
+    }
+    Ok(())
+}
+
+/// Lists a directory without `.` and `..`.
+///
+/// Names come from the guest: one that could lead elsewhere, or that comes twice, is refused.
+pub(super) async fn list(sftp: &Sftp, path: &Path) -> Result<Vec<Listed>, SyncError> {
+    let failed = |error| SyncError::guest("list", path, error);
+    let directory = sftp.fs().open_dir(path).await.map_err(failed)?;
+    let mut entries = std::pin::pin!(directory.read_dir());
+    let mut seen = HashSet::new();
+    let mut listed = Vec::new();
+    while let Some(entry) = entries.next().await {
+        let entry = entry.map_err(failed)?;
+        let name = entry.filename().as_os_str().to_owned();
+        if name == "." || name == ".." {
+            continue;
+        }
+        if let Some(reason) = fault(name.as_bytes()) {
+            return Err(SyncError::Refused { path: path.join(&name), reason });
+        }
+        if !seen.insert(name.clone()) {
+            let reason = "the same name came twice";
+            return Err(SyncError::Refused { path: path.join(&name), reason });
+        }
+        let mut metadata = entry.metadata();
+        if metadata.file_type().is_none() {
+            let path = path.join(&name);
+            metadata = sftp.fs().symlink_metadata(&path).await.map_err(failed)?;
+        }
+        listed.push(Listed { name, metadata });
+    }
+    Ok(listed)
+}
+
+/// What is wrong with a name that should be one component of a path.
+pub(super) fn fault(name: &[u8]) -> Option<&'static str> {
+    match name {
+        b"" => Some("the name is empty"),
+        b"." | b".." => Some("the name leads elsewhere"),
+        _ if name.contains(&b'/') => Some("the name leads elsewhere"),
+        _ if name.contains(&0) => Some("the name holds a zero byte"),
+        _ => None,
+    }
+}
+
+pub(super) fn is_directory(metadata: &MetaData) -> bool {
+    metadata.file_type().is_some_and(|kind| kind.is_dir())
+}
+
+/// Does something for each item, many at a time, until one fails.
+pub(super) async fn each<T, F, W>(
+    items: impl IntoIterator<Item = T>,
+    work: W,
+) -> Result<(), SyncError>
+where
+    W: FnMut(T) -> F,
+    F: Future<Output = Result<(), SyncError>>,
+{
+    stream::iter(items).map(work).buffer_unordered(IN_FLIGHT).try_collect::<()>().await
+}
+
+fn gone(outcome: Result<(), SftpError>, path: &Path) -> Result<(), SyncError> {
+    match outcome {
+        Err(error) if !is_missing(&error) => Err(SyncError::guest("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_pass() {
+        for name in ["a", "...", "a b", "a\nb", "-rf", "..a", "\u{fffd}"] {
+            assert_eq!(fault(name.as_bytes()), None, "{name:?}");
+        }
+        for name in ["", ".", "..", "/", "/etc/passwd", "a/b", "../x", "a\0b"] {
+            assert!(fault(name.as_bytes()).is_some(), "{name:?}");
+        }
+    }
+}
