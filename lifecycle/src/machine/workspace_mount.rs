@@ -147,7 +147,7 @@ fn tree(root: &Root) -> String {
 
 /// The shell text that mounts every root and the target directory.
 fn mount_script(scanned: &[Scanned], target: &Utf8PathBuf) -> String {
-    let mut script = format!("set -e\nmountpoint -q {DISK}\n");
+    let mut script = format!("set -e\ngrep -q ' {DISK} ' /proc/mounts\n");
     for Scanned { root, .. } in scanned {
         let (tree, key) = (tree(root), root.key());
         let upper = format!("/var/lib/banger/{key}");
@@ -173,7 +173,9 @@ pub(crate) async fn step(
     what: &'static str,
     script: String,
 ) -> Result<(), ExecError> {
-    let command = GuestCommand::new(vec!["sh".into(), "-c".into(), script.into()]);
+    // The initrd's busybox: static, and warm in the guest's page cache since the boot.
+    let shell = ["/run/banger/busybox", "sh", "-c"].map(Into::into);
+    let command = GuestCommand::new(shell.into_iter().chain([script.into()]).collect());
     let (status, _, stderr) = stream::capture(master, &command).await?;
     if status == 0 {
         return Ok(());

@@ -93,7 +93,7 @@ impl Seed<'_> {
         for dir in self.path.iter().rev() {
             let _ = writeln!(text, "PATH={}:$PATH", quote(dir.as_str()));
         }
-        let _ = writeln!(text, "export PATH\nexport CARGO_HOME={CARGO_HOME}");
+        let _ = writeln!(text, "export PATH SHELL=/bin/bash CARGO_HOME={CARGO_HOME}");
         if self.offline {
             text.push_str("export CARGO_NET_OFFLINE=true\n");
         }
