@@ -119,7 +119,7 @@ async fn drain(
     loop {
         let linger = async {
             // An error means the sender is gone, and with it the session.
-            let _ = exited.wait_for(|exited| *exited).await;
+            drop(exited.wait_for(|exited| *exited).await);
             tokio::time::sleep(LINGER).await;
         };
         let read = tokio::select! {

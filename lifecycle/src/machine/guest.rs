@@ -14,7 +14,7 @@ use crate::event::Stage;
 use crate::exec::{GuestCommand, Streams, command, stream, terminal};
 use crate::session::Master;
 use crate::spec::{Init, VmName};
-use crate::sync::pull;
+use crate::sync::{pull, sftp_options};
 use crate::teardown::remains;
 use crate::vmm::VmmError;
 use crate::vmm::qemu::Qemu;
@@ -185,7 +185,7 @@ impl Guest {
     pub async fn fetch(&mut self, guest: &Path, host: &Path) -> Result<(), Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Fetch);
-        let sftp = self.master.sftp().await.during(Stage::Fetch)?;
+        let sftp = self.master.sftp(sftp_options()).await.during(Stage::Fetch)?;
         let progress = |_files: u64, bytes: u64| {
             events.progress(Stage::Fetch, "bringing files back", bytes, None);
         };

@@ -23,7 +23,7 @@ use crate::overlay::WorkspaceDisk;
 use crate::process::last_lines;
 use crate::seed::quote;
 use crate::session::{Master, SessionError};
-use crate::sync::{Manifest, Plan, Root, SyncError, push, scan};
+use crate::sync::{Manifest, Plan, Root, SyncError, push, scan, sftp_options};
 
 /// Where the guest mounts the workspace disk.
 pub(crate) const DISK: &str = "/run/banger/work";
@@ -68,9 +68,16 @@ impl Scans {
         let begin = |root: &Root| {
             let (root, old) = (root.clone(), disk.manifest(&root.key()));
             tokio::task::spawn_blocking(move || {
-                let old = old.and_then(|path| Manifest::load(&path));
+                let path = old;
+                let old = path.as_deref().and_then(Manifest::load);
                 let manifest = scan(&root, old.as_ref())?;
                 let plan = Plan::between(old.as_ref(), &manifest);
+                // The disk holds the same; what could not be trusted without reading it now can.
+                if let (Some(path), Some(old), true) = (path, old, plan.is_empty())
+                    && old.is_unsettled()
+                {
+                    manifest.save(&path)?;
+                }
                 Ok(Scanned { root, manifest, plan })
             })
         };
@@ -121,7 +128,7 @@ async fn send(
         return Ok(report);
     }
     let total = scanned.iter().map(|scanned| scanned.plan.bytes()).sum();
-    let sftp = master.sftp().await?;
+    let sftp = master.sftp(sftp_options()).await?;
     let mut before = 0;
     for Scanned { root, manifest, plan } in scanned {
         let tree = tree(root);

@@ -63,32 +63,26 @@ impl Master {
     }
 
     /// An SFTP client over a session of its own.
-    pub(crate) async fn sftp(&self) -> Result<Sftp, SessionError> {
+    pub(crate) async fn sftp(&self, options: SftpOptions) -> Result<Sftp, SessionError> {
         let control: Box<std::path::Path> = self.config.control().as_std_path().into();
         let session = Arc::new(openssh::Session::resume_mux(control, None));
-        // Replies are small and requests many: flush at once, the pipeline keeps the pipe full.
-        let options = SftpOptions::new().flush_interval(Duration::ZERO);
         Sftp::from_clonable_session(session, options)
             .await
             .map_err(|error| SessionError::Lost(error.to_string()))
     }
 
-    /// Resolves when the master ends by itself, with what it said.
-    pub(crate) async fn ended(&mut self) -> String {
-        let _ = self.child.wait().await;
-        stderr_of(&mut self.child).await
-    }
-
     /// Kills `ssh`, waits for its end and removes its socket.
     pub(crate) async fn close(mut self) {
-        let _ = self.child.kill().await;
+        if let Err(error) = self.child.kill().await {
+            tracing::debug!(%error, "ssh has ended already");
+        }
         remove_socket(self.config.control());
     }
 }
 
 impl Drop for Master {
     fn drop(&mut self) {
-        let _ = self.child.start_kill();
+        drop(self.child.start_kill());
         remove_socket(self.config.control());
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use openssh_sftp_client::metadata::{MetaData, MetaDataBuilder, Permissions};
@@ -120,8 +120,12 @@ pub(super) async fn clear(sftp: &Sftp, path: &Path) -> Result<(), SyncError> {
         }
         directories.push(directory);
     }
-    each(files, |path: PathBuf| async move { gone(sftp.fs().remove_file(&path).await, &path) })
-        .await?;
+    let files = &files;
+    each(
+        files.len(),
+        |at| async move { gone(sftp.fs().remove_file(&files[at]).await, &files[at]) },
+    )
+    .await?;
     // Each stands after its parent, and the first is the one to keep.
     for directory in directories.iter().skip(1).rev() {
         gone(sftp.fs().remove_dir(directory).await, directory)?;
@@ -176,16 +180,15 @@ pub(super) fn is_directory(metadata: &MetaData) -> bool {
     metadata.file_type().is_some_and(|kind| kind.is_dir())
 }
 
-/// Does something for each item, many at a time, until one fails.
-pub(super) async fn each<T, F, W>(
-    items: impl IntoIterator<Item = T>,
-    work: W,
-) -> Result<(), SyncError>
+/// Does something for each of the first `count` numbers, many at a time, until one fails.
+///
+/// Numbers and not references to items: of futures made from those, rustc cannot see that they
+/// may move between threads.
+pub(super) async fn each<F>(count: usize, work: impl FnMut(usize) -> F) -> Result<(), SyncError>
 where
-    W: FnMut(T) -> F,
     F: Future<Output = Result<(), SyncError>>,
 {
-    stream::iter(items).map(work).buffer_unordered(IN_FLIGHT).try_collect::<()>().await
+    stream::iter(0..count).map(work).buffer_unordered(IN_FLIGHT).try_collect::<()>().await
 }
 
 fn gone(outcome: Result<(), SftpError>, path: &Path) -> Result<(), SyncError> {

@@ -13,6 +13,9 @@ use super::codec;
 use super::error::SyncError;
 use super::push::{Correction, Sent};
 
+/// How much older than a scan a change must be for that scan's hash to be trusted, in seconds.
+const SETTLED: i64 = 2;
+
 /// Seconds and nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
@@ -125,6 +128,18 @@ impl Manifest {
     /// Where the file or its directory cannot be written.
     pub fn save(&self, path: &Utf8Path) -> Result<(), SyncError> {
         codec::save(self, path).map_err(SyncError::unwritable(path.as_std_path()))
+    }
+
+    /// Whether a file that looks as it did at this scan is sure to hold the same.
+    pub(super) fn trusts(&self, stamp: &Stamp) -> bool {
+        stamp.ctime.seconds.saturating_add(SETTLED) < self.scanned.seconds
+    }
+
+    /// Whether some files had changed so shortly before this scan that the next must read them
+    /// again.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.entries.iter().filter_map(|(_, entry)| entry.stamp).any(|stamp| !self.trusts(&stamp))
     }
 
     /// The entry at a path.
@@ -310,7 +325,8 @@ mod tests {
         let deleted: Vec<_> = plan.deletions().iter().map(|gone| gone.path.clone()).collect();
         assert!(deleted.contains(&"gone".into()) && deleted.contains(&"turned".into()));
         assert!(!deleted.contains(&"d".into()), "a directory with good content is kept");
-        assert_eq!(plan.metadata().len(), 1);
+        let modes: Vec<_> = plan.metadata().iter().map(|change| change.path.clone()).collect();
+        assert_eq!(modes, ["d", "turned"]);
 
         // The user undid everything after the dead push: the old state is put back.
         let plan = Plan::between(Some(&interim), &old);

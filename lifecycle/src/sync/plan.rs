@@ -47,7 +47,7 @@ pub struct MetadataChange {
     pub path: OsString,
     /// Permission bits.
     pub mode: u32,
-    /// Modification time; directories have none to keep.
+    /// Modification time, where that changed; directories have none to keep.
     pub mtime: Option<Timestamp>,
 }
 
@@ -148,10 +148,10 @@ impl Plan {
     fn change(&mut self, path: &OsStr, before: &Entry, after: &Entry) {
         match (&before.kind, &after.kind) {
             (Kind::File { .. }, Kind::File { .. }) if before.kind == after.kind => {
-                self.set(path, after);
+                self.set(path, Some(before), after);
             }
             (Kind::File { .. }, Kind::File { .. }) => self.create(path, after),
-            (Kind::Directory, Kind::Directory) => self.set(path, after),
+            (Kind::Directory, Kind::Directory) => self.set(path, Some(before), after),
             _ => {
                 self.remove(path, before);
                 self.create(path, after);
@@ -179,15 +179,19 @@ impl Plan {
             }),
             Kind::Directory => {
                 self.directories.push(path.to_owned());
-                self.set(path, after);
+                self.set(path, None, after);
             }
             Kind::Symlink { target } => self.symlinks.push((path.to_owned(), target.clone())),
             Kind::Unsure => {}
         }
     }
 
-    fn set(&mut self, path: &OsStr, after: &Entry) {
-        let mtime = matches!(after.kind, Kind::File { .. }).then_some(after.mtime);
+    /// Leaves alone a time that did not change: the mirror may have a later one, from arrival.
+    fn set(&mut self, path: &OsStr, before: Option<&Entry>, after: &Entry) {
+        let is_file = matches!(after.kind, Kind::File { .. });
+        let moved = before
+            .is_some_and(|before| before.mtime.whole_seconds() != after.mtime.whole_seconds());
+        let mtime = (is_file && moved).then_some(after.mtime);
         self.metadata.push(MetadataChange { path: path.to_owned(), mode: after.mode, mtime });
     }
 }
@@ -294,8 +298,8 @@ mod tests {
             ("time", file(2), 0o644, 2),
         ]);
         let plan = Plan::between(Some(&old), &new);
-        assert_eq!(plan.metadata().len(), 3);
-        assert_eq!(plan.metadata()[0].mtime, None);
+        let times: Vec<_> = plan.metadata().iter().map(|change| change.mtime).collect();
+        assert_eq!(times, [None, None, Some(Timestamp { seconds: 2, nanos: 7 })]);
         assert!(plan.uploads().is_empty() && plan.directories().is_empty());
         assert!(plan.deletions().is_empty());
     }

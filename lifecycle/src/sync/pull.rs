@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use openssh_sftp_client::Sftp;
 use openssh_sftp_client::file::File;
 use openssh_sftp_client::metadata::MetaData;
+use openssh_sftp_client::{Sftp, UnixTimeStamp};
 use tokio::io::AsyncSeekExt as _;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -99,7 +99,7 @@ impl Tree {
         let finish = Finish {
             // A server that gives no mode gets the usual one.
             mode: metadata.permissions().map_or(0o644, |mode| mode.as_raw().bits()),
-            seconds: metadata.modified().map(|time| time.into_raw()),
+            seconds: metadata.modified().map(UnixTimeStamp::into_raw),
         };
         match metadata.file_type() {
             Some(kind) if kind.is_dir() => self.directories.push((path, finish)),
@@ -160,14 +160,15 @@ impl<P: Fn(u64, u64) + Send + Sync> Pull<'_, P> {
             })
         })
         .await?;
-        guest::each(&tree.files, |(path, size, finish)| async move {
+        guest::each(tree.files.len(), |at| async move {
+            let (path, size, finish) = &tree.files[at];
             self.fetch_file(path, *size, *finish).await?;
             self.advance(1, 0);
             Ok(())
         })
         .await?;
         // Last: see `staging`.
-        guest::each(&tree.symlinks, |path| self.fetch_symlink(path)).await
+        guest::each(tree.symlinks.len(), |at| self.fetch_symlink(&tree.symlinks[at])).await
     }
 
     async fn fetch_symlink(&self, path: &Path) -> Result<(), SyncError> {

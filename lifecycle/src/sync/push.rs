@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::try_join;
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use openssh_sftp_client::Sftp;
@@ -124,17 +125,20 @@ impl<P: Fn(u64, u64) + Send + Sync> Push<'_, P> {
         }
         self.delete().await?;
         for level in levels(self.plan.directories(), |path| depth(path)) {
-            guest::each(level, |path| async move {
-                guest::make_directory(self.sftp, &self.guest_path(path)).await
+            let level = &level;
+            guest::each(level.len(), |at| async move {
+                guest::make_directory(self.sftp, &self.guest_path(level[at])).await
             })
             .await?;
         }
-        guest::each(self.plan.symlinks(), |(path, target)| async move {
+        guest::each(self.plan.symlinks().len(), |at| async move {
+            let (path, target) = &self.plan.symlinks()[at];
             guest::make_symlink(self.sftp, Path::new(target), &self.guest_path(path)).await
         })
         .await?;
         self.upload().await?;
-        guest::each(self.plan.metadata(), |change| async move {
+        guest::each(self.plan.metadata().len(), |at| async move {
+            let change = &self.plan.metadata()[at];
             let path = self.guest_path(&change.path);
             let seconds = change.mtime.map(Timestamp::whole_seconds);
             guest::set_metadata(self.sftp, &path, change.mode, seconds).await
@@ -149,8 +153,10 @@ impl<P: Fn(u64, u64) + Send + Sync> Push<'_, P> {
         levels.reverse();
         levels.insert(0, files.iter().collect());
         for level in levels {
-            guest::each(level, |deletion| async move {
-                guest::remove(self.sftp, &self.guest_path(&deletion.path), deletion.target).await
+            let level = &level;
+            guest::each(level.len(), |at| async move {
+                let path = self.guest_path(&level[at].path);
+                guest::remove(self.sftp, &path, level[at].target).await
             })
             .await?;
         }
@@ -174,9 +180,10 @@ impl<P: Fn(u64, u64) + Send + Sync> Push<'_, P> {
         let (size, hash) = match outgoing.body {
             Body::Vanished => return self.vanished(upload, &path).await,
             Body::Whole { content, hash } => {
-                self.send_whole(upload, &path, &content).await?;
-                self.advance(0, content.len());
-                (content.len() as u64, hash)
+                let length = content.len();
+                self.send_whole(upload, &path, content).await?;
+                self.advance(0, length);
+                (length as u64, hash)
             }
             Body::Long(file) => self.send_long(upload, &path, file).await?,
         };
@@ -191,13 +198,13 @@ impl<P: Fn(u64, u64) + Send + Sync> Push<'_, P> {
         &self,
         upload: &Upload,
         path: &Path,
-        content: &[u8],
+        content: Vec<u8>,
     ) -> Result<(), SyncError> {
         let failed = |error| SyncError::guest("write", path, error);
         let mut file = self.create(path).await?;
         let mut same = file.clone();
         // The server works in order, so the mode and time land after the content all the same.
-        let written = async move { file.write_all(content).await };
+        let written = async move { write(&mut file, content).await };
         try_join(written, same.set_metadata(self.attributes(upload))).await.map_err(failed)?;
         same.close().await.map_err(failed)
     }
@@ -220,8 +227,9 @@ impl<P: Fn(u64, u64) + Send + Sync> Push<'_, P> {
                         *end.lock().expect(UNPOISONED) = Some((size, hash))
                     }
                     Chunk::Part { offset, content } => {
-                        write_at(file.clone(), offset, &content).await.map_err(failed)?;
-                        self.advance(0, content.len());
+                        let length = content.len();
+                        write_at(file.clone(), offset, content).await.map_err(failed)?;
+                        self.advance(0, length);
                     }
                 }
                 Ok::<_, SyncError>(())
@@ -279,10 +287,18 @@ const UNPOISONED: &str = "nothing panics while it is held";
 async fn write_at(
     mut file: File,
     offset: u64,
-    content: &[u8],
+    content: Vec<u8>,
 ) -> Result<(), openssh_sftp_client::Error> {
     file.seek(SeekFrom::Start(offset)).await?;
-    file.write_all(content).await
+    write(&mut file, content).await
+}
+
+/// Hands content over without copying: the client's copying write goes byte by byte.
+async fn write(file: &mut File, content: Vec<u8>) -> Result<(), openssh_sftp_client::Error> {
+    if content.is_empty() {
+        return Ok(());
+    }
+    file.write_all_zero_copy(&mut [Bytes::from(content)]).await
 }
 
 /// The client writes paths as text; say so before anything is changed.

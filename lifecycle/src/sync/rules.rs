@@ -61,6 +61,6 @@ fn keep(entry: &DirEntry, excluded: &HashSet<PathBuf>) -> bool {
         return true;
     }
     // Cargo tags the directories it builds in; those of other workspaces are often unignored.
-    !excluded.contains(entry.path())
-        && !(name == OsStr::new("target") && entry.path().join("CACHEDIR.TAG").exists())
+    let built = name == OsStr::new("target") && entry.path().join("CACHEDIR.TAG").exists();
+    !built && !excluded.contains(entry.path())
 }

@@ -21,8 +21,6 @@ use super::manifest::{Entry, Kind, Manifest, Stamp, Timestamp};
 use super::roots::Root;
 use super::rules;
 
-/// How much older than a scan a change must be for that scan's hash to be trusted, in seconds.
-const SETTLED: i64 = 2;
 /// Files up to this length are read in one piece.
 const ONE_PIECE: u64 = 1 << 20;
 
@@ -36,7 +34,7 @@ const ONE_PIECE: u64 = 1 << 20;
 pub fn scan(root: &Root, previous: Option<&Manifest>) -> Result<Manifest, SyncError> {
     let started = Timestamp::now();
     let host = root.host.as_std_path();
-    let excluded: HashSet<PathBuf> = root.excluded.iter().map(|dir| dir.into()).collect();
+    let excluded: HashSet<PathBuf> = root.excluded.iter().map(Into::into).collect();
     let reader = Reader { host, prefix: prefix_length(host), previous };
 
     fs::read_dir(host).map_err(SyncError::unreadable(host))?;
@@ -139,7 +137,7 @@ impl Reader<'_> {
         let same = size == metadata.len()
             && old.stamp == Some(stamp)
             && old.mtime == Timestamp::modified(metadata);
-        let settled = stamp.ctime.seconds.saturating_add(SETTLED) < previous.scanned.seconds;
+        let settled = previous.trusts(&stamp);
         // The mode cannot have changed either: that moves the change time too.
         (same && settled).then(|| old.clone())
     }

@@ -33,18 +33,36 @@ impl Session {
 
 /// Starts a server, or says why the test is skipped.
 pub(super) async fn session() -> Option<Session> {
-    let Some(program) = SERVERS.iter().find(|path| Path::new(path).exists()) else {
+    let program = server_program()?;
+    Some(start(Command::new(program)).await.unwrap())
+}
+
+/// Starts a server that has a disk of 4 MiB at `path`, or says why the test is skipped.
+pub(super) async fn session_on_small_disk(path: &Path) -> Option<Session> {
+    let program = server_program()?;
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    command.arg("mount -t tmpfs -o size=4m none \"$0\" && exec \"$1\"").arg(path).arg(program);
+    let session = start(command).await;
+    if session.is_none() {
+        println!("skipped: no mount in a namespace of our own here");
+    }
+    session
+}
+
+fn server_program() -> Option<&'static str> {
+    let program = SERVERS.into_iter().find(|path| Path::new(path).exists());
+    if program.is_none() {
         println!("skipped: no sftp-server here (package openssh-sftp-server)");
-        return None;
-    };
-    let mut server = Command::new(program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let (input, output) = (server.stdin.take().unwrap(), server.stdout.take().unwrap());
-    let sftp = Sftp::new(input, output, sftp_options()).await.unwrap();
+    }
+    program
+}
+
+async fn start(mut command: Command) -> Option<Session> {
+    let mut server =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().ok()?;
+    let (input, output) = (server.stdin.take()?, server.stdout.take()?);
+    let sftp = Sftp::new(input, output, sftp_options()).await.ok()?;
     Some(Session { sftp, server })
 }
 

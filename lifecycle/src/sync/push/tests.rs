@@ -6,7 +6,9 @@ use fs_err as fs;
 
 use super::*;
 use crate::sync::manifest::Manifest;
-use crate::sync::testing::{Trees, noise, seconds, session, set_mode, set_seconds};
+use crate::sync::testing::{
+    Trees, noise, seconds, session, session_on_small_disk, set_mode, set_seconds,
+};
 
 #[tokio::test]
 async fn a_first_sync_makes_an_equal_tree() {
@@ -271,22 +273,21 @@ async fn the_guests_refusal_names_the_path_and_its_words() {
 
 #[tokio::test]
 async fn a_full_guest_is_said_to_be_full() {
-    let Some(session) = session().await else {
+    let trees = Trees::new();
+    fs::create_dir_all(&trees.mirror).unwrap();
+    let Some(session) = session_on_small_disk(&trees.mirror).await else {
         return;
     };
-    let full = Path::new("/dev/full");
-    if !full.exists() {
-        println!("skipped: no /dev/full here");
-        return;
-    }
-    // The write fails as on a full disk; the disk that holds it is not full, though.
-    let trees = Trees::new();
-    trees.write("full", "x");
-    let (_, new) = trees.plan();
-    let plan = Plan::between(Some(&Manifest::default()), &new);
+    trees.write("small", "x");
+    trees.write("large", noise(0, 8_000_000));
+    let (plan, _) = trees.plan();
     let host = trees.root.host.as_std_path();
-    let error = push(&session.sftp, host, Path::new("/dev"), &plan, |_, _| {}).await.unwrap_err();
-    assert_eq!(error.to_string(), "cannot write `/dev/full` in the guest: Failure");
+    let error = push(&session.sftp, host, &trees.mirror, &plan, |_, _| {}).await.unwrap_err();
+    assert!(
+        matches!(&error, SyncError::GuestFull { path } if path.ends_with("large")),
+        "{error:?}"
+    );
+    assert!(error.hint().unwrap().contains("larger disk"));
 }
 
 #[tokio::test]
@@ -299,4 +300,20 @@ async fn a_lost_session_is_told_apart_from_a_refusal() {
     session.kill().await;
     let error = trees.sync(&session).await.unwrap_err();
     assert!(matches!(error, SyncError::Session { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn both_ways_can_run_as_tasks() {
+    let Some(session) = session().await else {
+        return;
+    };
+    let trees = Trees::new();
+    trees.write("a", "x");
+    let (plan, _) = trees.plan();
+    let (host, mirror) = (trees.host(""), trees.mirror.clone());
+    let task = tokio::spawn(async move {
+        push(&session.sftp, &host, &mirror, &plan, |_, _| {}).await.unwrap();
+        crate::sync::pull(&session.sftp, &mirror, &host, |_, _| {}).await.unwrap()
+    });
+    assert_eq!(task.await.unwrap().files, 1);
 }

@@ -49,7 +49,7 @@ struct Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.lives_on {
-            let _ = self.child.start_kill();
+            drop(self.child.start_kill());
         }
     }
 }
