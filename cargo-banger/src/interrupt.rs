@@ -43,11 +43,6 @@ impl Interrupts {
         self.passed_on += 1;
         seen[passed_on]
     }
-
-    /// Whether any has arrived.
-    pub(crate) fn any(&self) -> bool {
-        !self.seen.borrow().is_empty()
-    }
 }
 
 /// Ends this process now. The kernel kills what is tied to us; files wait for the next sweep.

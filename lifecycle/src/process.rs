@@ -77,14 +77,27 @@ pub(crate) fn describe(status: &ExitStatus) -> String {
 
 /// Runs a tool to its end, tied to us, with no standard input, and returns its standard output.
 pub(crate) async fn run_tool(command: &mut Command) -> Result<Vec<u8>, ToolError> {
+    run(command, Stdio::null()).await
+}
+
+/// The same with a standard input that is empty and stays open until we close it or die.
+pub(crate) async fn run_tool_held(command: &mut Command) -> Result<Vec<u8>, ToolError> {
+    run(command, Stdio::piped()).await
+}
+
+async fn run(command: &mut Command, stdin: Stdio) -> Result<Vec<u8>, ToolError> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let output = tie_to_parent(command)
-        .stdin(Stdio::null())
+    let start = |source| ToolError::Start { program: program.clone(), source };
+    let mut child = tie_to_parent(command)
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .output()
-        .await
-        .map_err(|source| ToolError::Start { program: program.clone(), source })?;
+        .spawn()
+        .map_err(start)?;
+    // Taken, because waiting for the output would close it first.
+    let held = child.stdin.take();
+    let output = child.wait_with_output().await.map_err(start)?;
+    drop(held);
     if output.status.success() {
         return Ok(output.stdout);
     }

@@ -1,17 +1,20 @@
 //! Looks at everything a run can need, all at once, and lists it in the order a reader wants.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::thread;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
-use super::finding::{Finding, Purpose};
+use super::finding::{Finding, Purpose, State};
 use super::identity::{self, Identity, SubordinateIds};
 use super::kvm::{self, KvmSources};
 use super::network::{self, NameLookup};
 use super::tools::{self, TOOLS};
+use super::userns::Attempt;
+use super::version::ask;
 use super::{memory, rust, storage, userns};
+use crate::process::find_program;
 
 /// What a survey has to be told. All that it reads of the environment comes in here.
 #[derive(Clone, Debug)]
@@ -62,9 +65,17 @@ pub fn survey(input: &SurveyInput) -> Vec<Finding> {
     let root = &input.root;
     findings.push(tools::keyring_finding(root));
     if !input.identity.is_root() {
-        findings.push(identity::finding(&input.identity, &SubordinateIds::read(root)));
         let attempt = userns::attempt(input.path.as_deref());
-        findings.push(userns::finding(&attempt, userns::switches(root)));
+        let namespaces = [
+            identity::finding(&input.identity, &SubordinateIds::read(root)),
+            userns::finding(&attempt, userns::switches(root)),
+        ];
+        let sudo = attempt != Attempt::Worked && may_sudo(input.path.as_deref());
+        let cost = "images are built with `sudo`";
+        findings.extend(namespaces.map(|found| match found.state {
+            State::Missing if sudo => found.but(State::Degraded, cost),
+            _ => found,
+        }));
     }
     let room = storage::room(&input.cache_dir);
     findings.push(storage::disk_finding(&input.cache_dir, room, input.image_ready));
@@ -75,6 +86,13 @@ pub fn survey(input: &SurveyInput) -> Vec<Finding> {
     let resolved = lookup.finish(input.dns_limit);
     findings.push(network::dns_finding(&input.mirror_host, resolved, input.proxied));
     arrange(findings, input.image_ready)
+}
+
+/// Whether `sudo` makes this user root without asking.
+fn may_sudo(path: Option<&OsStr>) -> bool {
+    let Some(sudo) = find_program("sudo", path) else { return false };
+    let answer = ask(&sudo, &["-n", "true"], path, Duration::from_secs(5));
+    answer.is_some_and(|answer| answer.status.success())
 }
 
 /// The findings on every program that this user needs. They are asked side by side, since some
@@ -113,7 +131,6 @@ fn arrange(mut findings: Vec<Finding>, image_ready: bool) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::State;
     use super::super::{fake, main_job_possible};
     use super::*;
 

@@ -20,6 +20,9 @@ use crate::process::{ToolError, run_tool};
 
 mod filesystem;
 mod mmdebstrap;
+mod rights;
+
+use rights::Rights;
 
 /// Debian's name of the architecture that images are built for: the host's.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -70,12 +73,15 @@ impl Debian {
         directory: &Utf8Path,
         title: &str,
     ) -> Result<Parts, ImageError> {
-        let privileged = rustix::process::geteuid().is_root();
-        check_tools(privileged).await?;
+        let rights = Rights::find().await;
+        check_tools(rights).await?;
+        if rights == Rights::Sudo {
+            self.events.detail("user namespaces are refused here: building with `sudo`");
+        }
         let progress = Progress { events: &self.events, title };
         let log = Log::create(&self.logs)?;
         self.events.detail(format!("the build's log is `{}`", log.path));
-        let run = mmdebstrap::Run { recipe, directory, privileged, log: &log, progress: &progress };
+        let run = mmdebstrap::Run { recipe, directory, rights, log: &log, progress: &progress };
         let path = run.run().await?;
         progress.step("packing the root filesystem", mmdebstrap::STEPS);
         let tar = blocking(move || {
@@ -88,7 +94,7 @@ impl Debian {
             blocking(move || small_parts(&tar, &directory))
         };
         let rootfs = directory.join(ROOTFS);
-        let large = filesystem::make(&tar, &rootfs, privileged, &log);
+        let large = filesystem::make(&tar, &rootfs, rights, &log);
         let (parts, ()) = tokio::try_join!(small, large)?;
         fs::remove_file(tar.path()).map_err(ImageError::io("remove the new image's tar"))?;
         Ok(parts)
@@ -151,8 +157,8 @@ impl Log {
 }
 
 /// Finds out before the long work, and not after it, that a tool is missing.
-async fn check_tools(privileged: bool) -> Result<(), ImageError> {
-    let more = (!privileged).then_some(UNPRIVILEGED_TOOL);
+async fn check_tools(rights: Rights) -> Result<(), ImageError> {
+    let more = (!rights.is_root()).then_some(UNPRIVILEGED_TOOL);
     for program in TOOLS.into_iter().chain(more) {
         // Only whether it starts matters: not each of them knows the option.
         let started = run_tool(Command::new(path_of(program)).arg("--version")).await;

@@ -3,12 +3,12 @@
 
 use camino::Utf8Path;
 use fs_err as fs;
-use tokio::process::Command;
 
 use super::Log;
+use super::rights::Rights;
 use crate::image::error::ImageError;
 use crate::image::tarball::Tarball;
-use crate::process::{ToolError, run_tool};
+use crate::process::{ToolError, run_tool_held};
 
 const SCRIPT: &str = include_str!("filesystem.sh");
 const MIB: u64 = 1 << 20;
@@ -21,21 +21,21 @@ const SPARE_INODES: u64 = 16 * 1024;
 pub(super) async fn make(
     tar: &Tarball,
     image: &Utf8Path,
-    privileged: bool,
+    rights: Rights,
     log: &Log,
 ) -> Result<(), ImageError> {
     let tree = image.with_file_name("tree");
     fs::create_dir_all(&tree).map_err(ImageError::io("prepare the build"))?;
     let sizes = Sizes::of(tar.unpacked_size(), tar.count());
-    let mut command = Command::new(super::path_of("unshare"));
-    command.args(namespaces(privileged)).args(["--", "sh", "-c", SCRIPT, "filesystem.sh"]);
+    let variables = [("LC_ALL", "C.UTF-8"), ("LANGUAGE", "")];
+    let mut command = rights.command("unshare", &variables, image);
+    command.args(namespaces(rights.is_root())).args(["--", "sh", "-c", SCRIPT, "filesystem.sh"]);
     command.args([tree.as_str(), &sizes.memory.to_string(), &sizes.memory_inodes.to_string()]);
     command.args([tar.path().as_str(), image.as_str(), &sizes.image_kib.to_string()]);
-    command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE");
     log.line("packing the root filesystem")?;
-    if let Err(error) = run_tool(&mut command).await {
+    if let Err(error) = run_tool_held(&mut command).await {
         log.line(&error.to_string())?;
-        return Err(failure(error, privileged, log));
+        return Err(failure(error, rights.is_root(), log));
     }
     fs::remove_dir(&tree).map_err(ImageError::io("clean up after the build"))
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::Command;
 
+use super::rights::Rights;
 use super::{Log, Progress};
 use crate::image::error::ImageError;
 use crate::image::packages::PackageList;
@@ -49,7 +50,7 @@ pub(super) struct Run<'a> {
     pub(super) recipe: &'a Recipe,
     /// Where the tar goes, and all temporary files where we are root.
     pub(super) directory: &'a Utf8Path,
-    pub(super) privileged: bool,
+    pub(super) rights: Rights,
     pub(super) log: &'a Log,
     pub(super) progress: &'a Progress<'a>,
 }
@@ -63,8 +64,8 @@ impl Run<'_> {
         let (reader, writer) = std::io::pipe().map_err(ImageError::io("make a pipe"))?;
         let stderr = writer.try_clone().map_err(ImageError::io("make a pipe"))?;
 
-        let mut child = tie_to_parent(command.stdin(Stdio::null()).stdout(writer).stderr(stderr))
-            .kill_on_drop(self.privileged)
+        let mut child = tie_to_parent(command.stdin(Stdio::piped()).stdout(writer).stderr(stderr))
+            .kill_on_drop(self.rights.is_root())
             .spawn()
             .map_err(ImageError::io("start mmdebstrap"))?;
         let group = Group::of(&child);
@@ -80,20 +81,23 @@ impl Run<'_> {
     }
 
     fn command(&self, tar: &Utf8Path) -> Result<Command, ImageError> {
-        let program = super::path_of("mmdebstrap");
-        let mut command = if self.privileged {
-            let temporary = self.directory.join("tmp");
-            fs::create_dir_all(&temporary).map_err(ImageError::io("prepare the build"))?;
-            let mut command = Command::new(super::path_of("unshare"));
-            command.args(CONTAINED).arg("--").arg(program).env("TMPDIR", temporary);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.args(arguments(self.recipe, tar, self.privileged));
         // Messages are understood in English only, and the guest's kernel boots with our own
         // initrd: making Debian's would take longer than any other package.
-        command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE").env("INITRD", "No");
+        let mut variables = vec![("LC_ALL", "C.UTF-8"), ("LANGUAGE", ""), ("INITRD", "No")];
+        let temporary = self.directory.join("tmp");
+        // What `sudo` leaves there when killed only root could remove.
+        if self.rights == Rights::Root {
+            fs::create_dir_all(&temporary).map_err(ImageError::io("prepare the build"))?;
+            variables.push(("TMPDIR", temporary.as_str()));
+        }
+        let mut command = if self.rights.is_root() {
+            let mut command = self.rights.command("unshare", &variables, tar);
+            command.args(CONTAINED).arg("--").arg(super::path_of("mmdebstrap"));
+            command
+        } else {
+            self.rights.command("mmdebstrap", &variables, tar)
+        };
+        command.args(arguments(self.recipe, tar, self.rights.is_root()));
         Ok(command)
     }
 
