@@ -12,6 +12,7 @@ pub mod boot_files;
 pub mod fleet;
 pub mod guest;
 pub mod plan;
+mod odd_names;
 mod prepared;
 mod stages;
 mod workspace_mount;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use tokio::task::JoinHandle;
 
-use super::WorkspacePlan;
+use super::{WorkspacePlan, odd_names};
 use crate::error::Cause;
 use crate::event::{Events, Stage};
 use crate::exec::{ExecError, GuestCommand, stream};
@@ -95,10 +95,10 @@ impl Scans {
         for task in self.tasks {
             scanned.push(task.await.map_err(std::io::Error::other)??);
         }
+        let changed = scanned.iter().any(|scanned| !scanned.plan.is_empty());
         let report = send(&mut scanned, master, events).await?;
         let script = mount_script(&scanned, &self.workspace.target);
         step(master, "mounting the workspace", script).await?;
-        let changed = scanned.iter().any(|scanned| !scanned.plan.is_empty());
         Ok((Mounted { scanned: Arc::new(scanned), changed }, report))
     }
 }
@@ -135,12 +135,14 @@ async fn send(
         let progress = |_files: u64, bytes: u64| {
             events.progress(Stage::Sync, "sending the workspace", before + bytes, Some(total));
         };
-        let sent = push(&sftp, root.host.as_std_path(), Path::new(&tree), plan, progress).await?;
-        manifest.amend(&sent);
         report.files += plan.files();
         report.bytes += plan.bytes();
         report.deleted += plan.deletions().len() as u64;
-        before += plan.bytes();
+        let odd = plan.take_odd_names();
+        let sent = push(&sftp, root.host.as_std_path(), Path::new(&tree), plan, progress).await?;
+        manifest.amend(&sent);
+        odd_names::send(master, odd, root.host.clone().into(), &tree).await?;
+        before = report.bytes;
     }
     // A clean end of the SFTP session, so that every reply has been seen.
     sftp.close().await.map_err(|error| SessionError::Lost(error.to_string()))?;

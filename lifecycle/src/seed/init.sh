@@ -111,7 +111,8 @@ if [ "$INIT" = systemd ]; then
     for unit in ssh.service ssh.socket serial-getty@ttyS0.service getty@tty1.service; do
         ln -sf /dev/null "/root/run/systemd/system/$unit"
     done
-    [ -x /root/sbin/init ] || fail "the root disk has no /sbin/init (package systemd-sysv)"
+    # Debian's is an absolute symlink, which only holds inside.
+    chroot /root /run/banger/busybox test -x /sbin/init || fail "the root disk has no /sbin/init (package systemd-sysv)"
     exec /bin/busybox switch_root /root /sbin/init
 fi
 exec /bin/busybox switch_root /root /run/banger/busybox sh /run/banger/quick-init.sh

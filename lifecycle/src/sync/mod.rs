@@ -14,8 +14,8 @@
 //! then repairs exactly what the dead push may have touched.
 //!
 //! The module opens no connection and knows no VM: an [`Sftp`](openssh_sftp_client::Sftp) comes
-//! in from above, best made with [`sftp_options`]. Its client writes names as text, so a name that
-//! is not UTF-8 is scanned and planned, but refused when it is to be sent.
+//! in from above, best made with [`sftp_options`]. Its client writes names as text, so names that
+//! are not UTF-8 are [taken out](Plan::take_odd_names) of a plan first and travel as an archive.
 
 mod error;
 mod guest;
@@ -27,6 +27,7 @@ mod scan;
 mod plan;
 mod outbox;
 mod push;
+mod odd_names;
 mod staging;
 mod pull;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use openssh_sftp_client::SftpOptions;
 
 pub use error::SyncError;
 pub use manifest::{Entry, Kind, Manifest, Stamp, Timestamp};
+pub use odd_names::OddNames;
 pub use plan::{Deletion, MetadataChange, Plan, Target, Upload};
 pub use pull::{Fetched, pull};
 pub use push::{Correction, Sent, push};

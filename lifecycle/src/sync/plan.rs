@@ -55,11 +55,11 @@ pub struct MetadataChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     fresh: bool,
-    deletions: Vec<Deletion>,
-    directories: Vec<OsString>,
-    symlinks: Vec<(OsString, OsString)>,
-    uploads: Vec<Upload>,
-    metadata: Vec<MetadataChange>,
+    pub(super) deletions: Vec<Deletion>,
+    pub(super) directories: Vec<OsString>,
+    pub(super) symlinks: Vec<(OsString, OsString)>,
+    pub(super) uploads: Vec<Upload>,
+    pub(super) metadata: Vec<MetadataChange>,
 }
 
 impl Plan {
