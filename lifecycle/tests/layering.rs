@@ -1,6 +1,8 @@
 //! Which way `use` points: lib.rs lists the modules in lifecycle order, and a module uses only
 //! modules that stand above it.
 
+#![expect(clippy::unwrap_used, reason = "a test, all of it")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
