@@ -62,8 +62,8 @@ impl From<RunError> for CommandError {
     fn from(error: RunError) -> Self {
         let code = code_of(&error.source, error.stage);
         let hint = error.source.hint();
-        let mut this = Self::new(&error.source, code).hint(hint);
-        if let Some(cause) = std::error::Error::source(&error.source) {
+        let mut this = Self::new(&*error.source, code).hint(hint);
+        if let Some(cause) = std::error::Error::source(&*error.source) {
             this = this.caused_by(cause);
         }
         this.console = error.console.filter(|console| !console.is_empty());

@@ -20,7 +20,7 @@ pub struct Error {
     pub console: Option<String>,
     /// Why.
     #[source]
-    pub source: Cause,
+    pub source: Box<Cause>,
 }
 
 /// Why a stage failed.
@@ -50,7 +50,7 @@ impl Cause {
     /// The failure of a stage.
     #[must_use]
     pub fn during(self, stage: Stage) -> Error {
-        Error { stage, console: None, source: self }
+        Error { stage, console: None, source: Box::new(self) }
     }
 
     /// What mends it.

@@ -15,6 +15,6 @@ mod validate;
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     validate::case(options.into(), item.into())
-        .map_or_else(|error| error.into_compile_error(), |case| codegen::test(&case))
+        .map_or_else(syn::Error::into_compile_error, |case| codegen::test(&case))
         .into()
 }

@@ -219,7 +219,11 @@ impl FromStr for OverlaySize {
 
 impl fmt::Display for OverlaySize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 % 1024 == 0 { write!(f, "{}G", self.0 / 1024) } else { write!(f, "{}M", self.0) }
+        if self.0.is_multiple_of(1024) {
+            write!(f, "{}G", self.0 / 1024)
+        } else {
+            write!(f, "{}M", self.0)
+        }
     }
 }
 

@@ -97,7 +97,7 @@ async fn why_stale(
         }
     };
     if json.json {
-        let digest = digest.map(|digest| digest.as_str());
+        let digest = digest.map(banger_lifecycle::image::Digest::as_str);
         return print_json(&serde_json::json!({ "state": state, "digest": digest, "text": text }));
     }
     anstream::println!("{text}");

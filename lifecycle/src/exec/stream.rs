@@ -47,7 +47,7 @@ pub(crate) async fn run(
     let (stdout_ours, stdout_theirs) = pipe()?;
     let (stderr_ours, stderr_theirs) = pipe()?;
     let text = NonZeroByteVec::from_bytes_remove_nul(command.shell_text());
-    let session = Session::builder().cmd(Cow::Owned(text.into())).build();
+    let session = Session::builder().cmd(Cow::Owned(text)).build();
     let descriptors =
         [stdin_theirs.as_raw_fd(), stdout_theirs.as_raw_fd(), stderr_theirs.as_raw_fd()];
     let connection = master.multiplex().await?;

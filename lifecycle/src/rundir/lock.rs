@@ -35,7 +35,7 @@ impl FileLock {
     /// # Errors
     /// As [`FileLock::try_exclusive`].
     pub async fn exclusive(path: &Utf8Path) -> io::Result<Self> {
-        Self::wait(path, |file| file.lock()).await
+        Self::wait(path, std::fs::File::lock).await
     }
 
     /// Takes the lock shared and waits for as long as that takes, off the async threads.
@@ -43,7 +43,7 @@ impl FileLock {
     /// # Errors
     /// As [`FileLock::try_exclusive`].
     pub async fn shared(path: &Utf8Path) -> io::Result<Self> {
-        Self::wait(path, |file| file.lock_shared()).await
+        Self::wait(path, std::fs::File::lock_shared).await
     }
 
     /// The locked file's path.

@@ -47,7 +47,8 @@ impl RunDirError {
 pub struct RunDir {
     path: Utf8PathBuf,
     name: VmName,
-    lock: FileLock,
+    /// Held for as long as the VM is ours.
+    _lock: FileLock,
     stays: bool,
 }
 
@@ -85,7 +86,7 @@ impl RunDir {
         }
         let lock = FileLock::try_exclusive(&path.join("lock"))?
             .ok_or_else(|| io::Error::other("somebody locked a directory that was not there"))?;
-        Ok(Some(Self { path, name: name.clone(), lock, stays: false }))
+        Ok(Some(Self { path, name: name.clone(), _lock: lock, stays: false }))
     }
 
     /// The directory.
@@ -98,12 +99,6 @@ impl RunDir {
     #[must_use]
     pub fn name(&self) -> &VmName {
         &self.name
-    }
-
-    /// The lock, which a VMM that is to outlive us inherits.
-    #[must_use]
-    pub fn lock(&self) -> &FileLock {
-        &self.lock
     }
 
     /// Leaves the directory where it is when this is dropped.
