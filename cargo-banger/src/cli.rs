@@ -97,7 +97,7 @@ pub(crate) struct VmArgs {
     /// How long the guest may take to become ready [default: 90s]
     #[arg(long, value_name = "TIME")]
     boot_timeout: Option<String>,
-    /// Name of the VM: [a-z0-9][a-z0-9-]{0,63} [default: a generated one]
+    /// Name of the VM: up to 64 of a-z, 0-9 and - [default: a generated one]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Variable for the command: K takes the host's value; can be repeated

@@ -13,33 +13,33 @@ pub use banger_protocol::event;
 /// What a VM should be.
 pub use banger_protocol::spec;
 
-/// Child processes that cannot outlive us.
+// Child processes that cannot outlive us.
 pub mod process;
-/// Paths on disk, locks, and the record of each VM.
+// Paths on disk, locks, and the record of each VM.
 pub mod rundir;
-/// What this host can do: KVM, tools, memory, disk.
+// What this host can do: KVM, tools, memory, disk.
 pub mod host;
-/// The cargo workspace a command runs in.
+// The cargo workspace a command runs in.
 pub mod workspace;
-/// Immutable guests: root filesystem, kernel, initrd.
+// Immutable guests: root filesystem, kernel, initrd.
 pub mod image;
-/// Read-only drives shared by many VMs: toolchain and dependencies.
+// Read-only drives shared by many VMs: toolchain and dependencies.
 pub mod layer;
-/// The private writable disks of one VM.
+// The private writable disks of one VM.
 pub mod overlay;
-/// The SSH connection to a ready guest.
+// The SSH connection to a ready guest.
 pub mod session;
-/// What a VM is told at boot.
+// What a VM is told at boot.
 mod seed;
-/// The process that runs a VM.
+// The process that runs a VM.
 pub mod vmm;
-/// What to send into the guest, and sending it.
+// What to send into the guest, and sending it.
 pub mod sync;
-/// Running a command in the guest.
+// Running a command in the guest.
 pub mod exec;
-/// Making sure that nothing stays.
+// Making sure that nothing stays.
 pub mod teardown;
-/// The one error of a whole run.
+// The one error of a whole run.
 pub mod error;
-/// A VM from plan to teardown.
+// A VM from plan to teardown.
 pub mod machine;

@@ -1,6 +1,6 @@
 //! Settings: workspace metadata, then package metadata, then `BANGER_*`, then flags.
 //!
-//! [`keys`] declares each setting once, [`resolve`] finds its value and where that came from,
+//! [`keys`] declares each setting once, [`resolve()`] finds its value and where that came from,
 //! [`effective`] turns the values into types that cannot be wrong.
 
 pub(crate) mod effective;

@@ -4,29 +4,29 @@
 //! host: [`fix`] only composes the commands, and whoever is talking to the user runs them. Only
 //! [`kvm::probe`] is meant for the path of every run; the rest starts programs and takes a moment.
 
-/// One thing looked at, and what mends it.
+// One thing looked at, and what mends it.
 pub mod finding;
-/// Whether KVM runs ordinary guests here.
+// Whether KVM runs ordinary guests here.
 pub mod kvm;
-/// Asking programs for their version, in bounded time.
+// Asking programs for their version, in bounded time.
 pub mod version;
-/// The programs that banger drives.
+// The programs that banger drives.
 pub mod tools;
-/// Cargo and the Rust toolchain.
+// Cargo and the Rust toolchain.
 pub mod rust;
-/// Disk space and device-mapper.
+// Disk space and device-mapper.
 pub mod storage;
-/// Free memory.
+// Free memory.
 pub mod memory;
-/// Name resolution and the right to make taps.
+// Name resolution and the right to make taps.
 pub mod network;
-/// Who runs us, and the user and group ids they may hand out.
+// Who runs us, and the user and group ids they may hand out.
 pub mod identity;
-/// Unprivileged user namespaces.
+// Unprivileged user namespaces.
 pub mod userns;
-/// Everything above, in order.
+// Everything above, in order.
 pub mod survey;
-/// Commands that mend what is missing.
+// Commands that mend what is missing.
 pub mod fix;
 
 /// Stand-ins for tests.

@@ -1,4 +1,4 @@
-//! Making sure that nothing stays: [`sweep`] clears what dead runs left, [`remains`] looks for
+//! Making sure that nothing stays: [`sweep()`] clears what dead runs left, [`remains`] looks for
 //! what is there of one run.
 //!
 //! A live run tears itself down through the guards of `machine`; this module is for those that

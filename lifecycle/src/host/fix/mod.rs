@@ -1,9 +1,9 @@
 //! Commands that mend what a survey found missing. Composed here as values, run by whoever is
 //! talking to the user.
 
-/// What each distribution calls what banger needs.
+// What each distribution calls what banger needs.
 pub mod packages;
-/// One list of commands for many findings.
+// One list of commands for many findings.
 pub mod plan;
 
 pub use packages::{Package, PackageManager};
