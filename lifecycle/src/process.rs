@@ -5,13 +5,15 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 use tokio::process::Command;
 
-/// Has the kernel kill the child when we die, and keeps the terminal's signals away from it by a
-/// process group of its own.
+/// Has the kernel kill the child when we die, and keeps the terminal away from it by a session of
+/// its own: no Ctrl-C reaches it, and an SSH master may read a terminal that it was handed without
+/// being stopped for it as a background job.
 pub(crate) fn tie_to_parent(command: &mut Command) -> &mut Command {
-    die_with_parent(command.process_group(0))
+    // SAFETY: setsid is async-signal-safe.
+    unsafe { die_with_parent(command).pre_exec(|| setsid().map(|_| ()).map_err(Into::into)) }
 }
 
 /// Has the kernel kill the child when the thread that spawns it ends.

@@ -248,7 +248,7 @@ fn choose(spec: &VmSpec, kvm: &Kvm, events: &Events) -> Accelerator {
         Accel::Auto if kvm.usable => Accelerator::Kvm,
         Accel::Auto => {
             let reason = kvm.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-            events.detail(format!("emulating the guest's processor (TCG): {reason}"));
+            events.note(format!("slow, emulated VM (TCG): {reason}"));
             Accelerator::Tcg
         }
     }
