@@ -93,7 +93,12 @@ mod tests {
         assert!(
             case(
                 quote!(),
-                quote!(#[ignore] fn t() -> Result<(), String> { Ok(()) })
+                quote!(
+                    #[ignore]
+                    fn t() -> Result<(), String> {
+                        Ok(())
+                    }
+                )
             )
             .is_ok()
         );

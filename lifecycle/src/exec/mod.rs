@@ -25,7 +25,7 @@ pub enum ExecError {
     #[error("cannot connect the command's streams")]
     Io(#[from] io::Error),
     /// The session ended without a status.
-    #[error("the session ended without an exit status")]
+    #[error("the SSH connection to the guest ended before the command did")]
     NoStatus,
     /// A step of our own in the guest failed.
     #[error("`{what}` failed in the guest with {status}: {stderr}")]

@@ -30,6 +30,16 @@ impl FileLock {
         Self::attempt(path, std::fs::File::try_lock_shared)
     }
 
+    /// Takes the lock exclusively and waits here, for locks that are only ever held for a moment.
+    ///
+    /// # Errors
+    /// As [`FileLock::try_exclusive`].
+    pub fn exclusive_here(path: &Utf8Path) -> io::Result<Self> {
+        let this = Self::open(path)?;
+        this.file.file().lock()?;
+        Ok(this)
+    }
+
     /// Takes the lock exclusively and waits for as long as that takes, off the async threads.
     ///
     /// # Errors

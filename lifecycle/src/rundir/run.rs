@@ -9,6 +9,9 @@ use fs_err as fs;
 use super::{FileLock, Layout};
 use crate::spec::VmName;
 
+/// The file locked while run directories appear and disappear.
+const GUARD: &str = ".lock";
+
 /// How many generated names are tried before giving up.
 const NAME_ATTEMPTS: usize = 64;
 
@@ -109,9 +112,14 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        if !self.stays
-            && let Err(error) = fs::remove_dir_all(&self.path)
-        {
+        if self.stays {
+            return;
+        }
+        // A sweep must not find the directory half removed.
+        let guard = self.path.with_file_name(GUARD);
+        let removed =
+            FileLock::exclusive_here(&guard).and_then(|_turn| fs::remove_dir_all(&self.path));
+        if let Err(error) = removed {
             tracing::warn!(%error, "a run directory stays");
         }
     }
@@ -119,7 +127,7 @@ impl Drop for RunDir {
 
 /// The lock under which run directories appear and disappear.
 pub(crate) fn guard_path(layout: &Layout) -> Utf8PathBuf {
-    layout.runs().join(".lock")
+    layout.runs().join(GUARD)
 }
 
 /// Where a VM's SSH control socket is: in the short runtime directory.
