@@ -59,9 +59,6 @@ impl Request {
         may_be_kept: bool,
     ) -> Result<Self, CommandError> {
         flags.extend(args.flags());
-        if !args.env.is_empty() {
-            flags.insert("env", args.env.join(","));
-        }
         let workspace = Workspace::load(&context.directory, &context.cargo).await;
         let workspace = workspace.map_err(|error| {
             let hint = error.hint();

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::doctor;
 use crate::exit_code;
-use crate::settings::Flags;
+use crate::settings::{Flags, list};
 
 /// cargo runs `cargo-banger banger …`.
 #[derive(Debug, Parser)]
@@ -102,7 +102,7 @@ pub(crate) struct VmArgs {
     pub(crate) name: Option<String>,
     /// Variable for the command: K takes the host's value; can be repeated
     #[arg(long, value_name = "K[=V]")]
-    pub(crate) env: Vec<String>,
+    env: Vec<String>,
     /// Send no workspace, and start without toolchain and dependencies
     #[arg(long)]
     no_sync: bool,
@@ -162,6 +162,9 @@ impl VmArgs {
             ("initrd", &self.initrd),
         ]);
         flags.extend(self.image.flags());
+        if !self.env.is_empty() {
+            flags.insert("env", list::join(self.env.iter().map(String::as_str)));
+        }
         if self.no_sync {
             flags.insert("sync", "false".to_owned());
         }
@@ -195,12 +198,8 @@ pub(crate) struct RunArgs {
     pub(crate) timings: Option<TimingsFormat>,
 
     /// The command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    // Not `allow_hyphen_values`: a mistyped flag of ours would pass for the command.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -292,5 +291,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cargo::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_before_the_command_are_ours_and_those_after_it_are_not() {
+        let command = |args: &str| match Cargo::try_parse_from(args.split(' ')) {
+            Ok(Cargo::Banger(Banger { command: Command::Run(run), .. })) => Ok(run.command),
+            other => Err(format!("{other:?}")),
+        };
+        assert_eq!(command("cargo banger run cargo test --lib -q").unwrap().len(), 4);
+        assert_eq!(command("cargo banger run -- -x -- y").unwrap(), ["-x", "--", "y"]);
+        assert!(command("cargo banger run --vcpus 2 -- true").unwrap_err().contains("--vcpus"));
     }
 }

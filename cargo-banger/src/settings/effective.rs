@@ -6,7 +6,7 @@ use std::time::Duration;
 use banger_lifecycle::spec::{Net, Ram, VmSpec};
 use camino::Utf8PathBuf;
 
-use super::Resolved;
+use super::{Resolved, list};
 use crate::error::CommandError;
 
 /// All settings, checked.
@@ -96,10 +96,10 @@ fn millis(duration: Duration) -> u64 {
 /// `K=V` sets a variable, `K` takes it from our own environment where it has it.
 fn variables(resolved: &Resolved) -> Result<Vec<(String, OsString)>, CommandError> {
     let mut variables = Vec::new();
-    for word in resolved.text.split(',').filter(|word| !word.is_empty()) {
+    for word in list::split(&resolved.text) {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(OsString::from(value))),
-            None => (word, std::env::var_os(word)),
+            None => (word.as_str(), std::env::var_os(&word)),
         };
         if !is_variable_name(name) {
             let reason = format!("`{word}` is not a variable: expected K or K=V");

@@ -67,7 +67,12 @@ pub(crate) const KEYS: &[Key] = &[
         "true",
         "whether the host's Rust toolchain and the crates of Cargo.lock are in the guest: true or false",
     ),
-    key("env", "BANGER_ENV", "", "variables for the command: K or K=V, comma-separated"),
+    key(
+        "env",
+        "BANGER_ENV",
+        "",
+        r"variables for the command: K or K=V, separated by commas; `\,` is a comma in a value",
+    ),
 ];
 
 /// Finds a setting by name.

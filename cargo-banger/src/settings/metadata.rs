@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use toml::{Table, Value};
 
-use super::keys;
+use super::{keys, list};
 use crate::error::CommandError;
 
 /// The settings of one manifest.
@@ -51,7 +51,7 @@ fn check(key: &str, value: &Value, at: &str) -> Result<(String, String), Command
         Value::Integer(number) => number.to_string(),
         Value::Boolean(flag) => flag.to_string(),
         Value::Array(items) if items.iter().all(Value::is_str) => {
-            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+            list::join(items.iter().filter_map(Value::as_str))
         }
         other => {
             let message = format!("`{key}` in {at} cannot be {}", other.type_str());

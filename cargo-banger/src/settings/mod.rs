@@ -5,6 +5,7 @@
 
 pub(crate) mod effective;
 pub(crate) mod keys;
+pub(crate) mod list;
 pub(crate) mod metadata;
 pub(crate) mod resolve;
 
