@@ -60,9 +60,9 @@ impl Sizes {
 
 fn namespaces(privileged: bool) -> &'static [&'static str] {
     if privileged {
-        &["--mount", "--propagation=private"]
+        &["--mount", "--propagation=unchanged"]
     } else {
-        &["--user", "--map-root-user", "--map-auto", "--mount", "--propagation=private"]
+        &["--user", "--map-root-user", "--map-auto", "--mount", "--propagation=unchanged"]
     }
 }
 

@@ -4,6 +4,8 @@
 #   $4 tar           $5 image to make   $6 its size in KiB
 set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# Where `/` is no mount point, in a chroot, there is nothing to make private.
+mount --make-rprivate / 2>/dev/null || :
 mount -t tmpfs -o "size=$2,nr_inodes=$3,mode=0755" banger-image "$1"
 
 # Device files are the guest kernel's to make. The rest is what each VM, or nobody, needs.

@@ -42,7 +42,10 @@ const OPTIONS: [&str; 7] = [
 ];
 /// Keeps mounts and processes from outliving the build: they end with this process.
 const CONTAINED: [&str; 6] =
-    ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"];
+    ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=unchanged"];
+/// Runs its arguments with mounts that reach nobody else. In a chroot `/` need not be a mount point,
+/// which `unshare` itself would take for an error.
+const PRIVATELY: &str = r#"mount --make-rprivate / 2>/dev/null; exec "$@""#;
 const TAIL: usize = 12;
 
 /// One run.
@@ -92,7 +95,8 @@ impl Run<'_> {
         }
         let mut command = if self.rights.is_root() {
             let mut command = self.rights.command("unshare", &variables, tar);
-            command.args(CONTAINED).arg("--").arg(super::path_of("mmdebstrap"));
+            command.args(CONTAINED).args(["--", "sh", "-c", PRIVATELY, "sh"]);
+            command.arg(super::path_of("mmdebstrap"));
             command
         } else {
             self.rights.command("mmdebstrap", &variables, tar)
