@@ -81,6 +81,10 @@ impl From<io::Error> for DoctorError {
     }
 }
 
+/// How often `--fix` mends and looks again: a package manager may remove what was there to make
+/// room for what was missing, such as an image tool that is newer than the VMM it installs.
+const ROUNDS: usize = 2;
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
@@ -120,15 +124,19 @@ fn run_with(
         render::report(findings, &plan, manager, privilege, out)?;
         Ok::<_, io::Error>(plan)
     };
-    let plan = tell(&findings, out)?;
-    if args.fix {
-        match mend::mend(&plan, args.yes, operator, out)? {
-            Outcome::Unchanged => {}
-            Outcome::Mended => {
-                let findings = survey(input);
-                tell(&findings, out)?;
-                return Ok(main_job_possible(&findings));
-            }
+    let mut findings = findings;
+    let mut plan = tell(&findings, out)?;
+    let rounds = if args.fix { ROUNDS } else { 0 };
+    for _ in 0..rounds {
+        if mend::mend(&plan, args.yes, operator, out)? == Outcome::Unchanged {
+            break;
+        }
+        findings = survey(input);
+        let before = plan;
+        plan = tell(&findings, out)?;
+        // What one round did not mend, the same commands will not mend either.
+        if plan.is_empty() || plan == before {
+            break;
         }
     }
     Ok(main_job_possible(&findings))
@@ -203,5 +211,21 @@ mod tests {
         assert!(operator.ran[1].contains("debian-archive-keyring"), "{:?}", operator.ran);
         let text = anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string();
         assert_eq!(text.matches("not ready: ").count(), 2, "{text}");
+        assert_eq!(operator.ran.len(), 2, "the same commands again: {:?}", operator.ran);
+    }
+
+    #[test]
+    fn fix_mends_what_its_own_first_round_broke() {
+        let (dir, input) = bare_host();
+        let bin = dir.path().join("bin");
+        fs_err::create_dir(&bin).unwrap();
+        for tool in ["apt-get", "qemu-img"] {
+            std::os::unix::fs::symlink("/bin/true", bin.join(tool)).unwrap();
+        }
+        let args = Args { fix: true, yes: true, ..Args::default() };
+        let mut operator = Scripted { breaks: Some(bin.join("qemu-img")), ..Scripted::default() };
+        run_with(&args, &input, &mut Vec::new(), &mut operator).unwrap();
+        assert!(!operator.ran[1].contains("qemu-utils"), "{:?}", operator.ran);
+        assert!(operator.ran[3].contains("qemu-utils"), "{:?}", operator.ran);
     }
 }

@@ -106,6 +106,8 @@ pub(super) struct Scripted {
     pub(super) status: ExitStatus,
     /// The commands, in order.
     pub(super) ran: Vec<String>,
+    /// What the first command removes, as package managers do.
+    pub(super) breaks: Option<std::path::PathBuf>,
 }
 
 #[cfg(test)]
@@ -120,6 +122,7 @@ impl Operator for Scripted {
 
     fn run(&mut self, step: &Step) -> io::Result<ExitStatus> {
         self.ran.push(step.shell_text());
+        self.breaks.take().map(fs_err::remove_file).transpose()?;
         Ok(self.status)
     }
 }
