@@ -5,7 +5,7 @@ use banger_lifecycle::event::{Event, Stage};
 use banger_lifecycle::host::kvm;
 use banger_lifecycle::image::{Image, ImageStore, PackageList, Recipe};
 use banger_lifecycle::layer::{Layer, LayerError, LayerStore, find_sysroot};
-use banger_lifecycle::machine::{BootFiles, Guest, Plan, WorkspacePlan};
+use banger_lifecycle::machine::{BootFiles, Guest, Host, Plan, Start, WorkspacePlan};
 use banger_lifecycle::spec::{Ram, VmName};
 use banger_lifecycle::sync::{Root, roots};
 use banger_lifecycle::teardown;
@@ -51,7 +51,8 @@ pub(crate) fn resolved(
 }
 
 impl Request {
-    /// Checks flags, settings and files. Nothing boots before all of it is right.
+    /// Checks flags, settings and files, and clears what dead runs left. Nothing boots before all
+    /// of it is right.
     pub(crate) async fn check(
         context: &Context,
         args: &VmArgs,
@@ -59,6 +60,8 @@ impl Request {
         may_be_kept: bool,
     ) -> Result<Self, CommandError> {
         flags.extend(args.flags());
+        let began = std::time::Instant::now();
+        context.events.send(Event::Started { stage: Stage::Check });
         let workspace = Workspace::load(&context.directory, &context.cargo).await;
         let workspace = workspace.map_err(|error| {
             let hint = error.hint();
@@ -70,6 +73,8 @@ impl Request {
         let name =
             name.transpose().map_err(|error| CommandError::usage(format!("name: {error}")))?;
         check_files(&settings)?;
+        teardown::sweep(&context.layout).await?;
+        context.events.send(Event::Finished { stage: Stage::Check, took: began.elapsed() });
         Ok(Self { settings, name, workspace, rebuild: args.rebuild, may_be_kept })
     }
 
@@ -93,10 +98,14 @@ impl Request {
 
     /// Builds what is missing, boots, logs in and syncs.
     pub(crate) async fn start(self, context: &Context) -> Result<Guest, CommandError> {
-        teardown::sweep(&context.layout).await?;
         let plan = self.plan(context).await?;
-        let kvm = kvm::probe();
-        let prepared = plan.prepare(&context.layout, &kvm, &context.events).await?;
+        let host = Host {
+            layout: &context.layout,
+            kvm: &kvm::probe(),
+            path: context.path.as_deref(),
+            events: &context.events,
+        };
+        let prepared = plan.prepare(host).await?;
         let mut guest = prepared.boot().await?.connect().await?;
         let sent = guest.sync().await?;
         if sent.files + sent.deleted > 0 {
@@ -118,6 +127,7 @@ impl Request {
         let workspace = self.workspace.filter(|_| self.settings.sync).map(workspace_plan);
         Ok(Plan {
             name: self.name,
+            start: if self.settings.template { Start::Template } else { Start::Cold },
             spec: self.settings.spec,
             boot,
             layers,

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use banger_lifecycle::spec::OverlaySize;
+
 use crate::commands::doctor;
 use crate::exit_code;
 use crate::settings::{Flags, list};
@@ -42,6 +44,11 @@ pub(crate) enum Command {
     Image {
         #[command(subcommand)]
         command: ImageCommand,
+    },
+    /// List and remove templates: the booted guests that VMs start from
+    Template {
+        #[command(subcommand)]
+        command: TemplateCommand,
     },
     /// Say what this host lacks and how to mend it
     Doctor(doctor::Args),
@@ -97,6 +104,9 @@ pub(crate) struct VmArgs {
     /// How long the guest may take to become ready [default: 90s]
     #[arg(long, value_name = "TIME")]
     boot_timeout: Option<String>,
+    /// Boot afresh, in place of starting from a template
+    #[arg(long)]
+    cold: bool,
     /// Name of the VM: up to 64 of a-z, 0-9 and - [default: a generated one]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -167,6 +177,9 @@ impl VmArgs {
         }
         if self.no_sync {
             flags.insert("sync", "false".to_owned());
+        }
+        if self.cold {
+            flags.insert("template", "false".to_owned());
         }
         flags
     }
@@ -253,6 +266,18 @@ pub(crate) enum ImageCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateCommand {
+    /// List the templates there are
+    List(JsonArgs),
+    /// Remove templates; the next run that wants one makes it anew
+    Rm {
+        /// Their keys, or the starts of them
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct JsonArgs {
     /// Print JSON
@@ -265,9 +290,12 @@ pub(crate) struct GcArgs {
     /// Remove nothing; fail if dead runs left anything
     #[arg(long)]
     pub(crate) check: bool,
-    /// Remove images, layers and workspace disks too, where not in use
+    /// Remove images, layers, templates and workspace disks too, where not in use
     #[arg(long, conflicts_with = "check")]
     pub(crate) all: bool,
+    /// How much templates may take up on disk; those used longest ago go first
+    #[arg(long, value_name = "SIZE", default_value = "8G", conflicts_with = "check")]
+    pub(crate) templates: OverlaySize,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -80,17 +80,15 @@ impl From<std::io::Error> for CommandError {
 /// The exit status that a cause has in its stage.
 fn code_of(cause: &Cause, stage: Stage) -> u8 {
     match cause {
-        Cause::RunDir(RunDirError::NameTaken(_)) | Cause::NoSuchVm(_) | Cause::Unmountable(_) => {
-            exit_code::USAGE
-        }
+        Cause::RunDir(RunDirError::NameTaken(_)) | Cause::NoSuchVm(_) => exit_code::USAGE,
         Cause::Vmm(VmmError::Start { .. }) => exit_code::HOST_NOT_READY,
         Cause::Image(ImageError::MissingTool { .. }) => exit_code::HOST_NOT_READY,
         Cause::Image(_) | Cause::Layer(_) => exit_code::BUILD_FAILED,
         Cause::Sync(_) => exit_code::TRANSFER_FAILED,
         Cause::Exec(ExecError::Io(_)) => exit_code::INTERNAL,
         _ => match stage {
-            Stage::Image => exit_code::BUILD_FAILED,
-            Stage::Overlay => exit_code::INTERNAL,
+            Stage::Image | Stage::Template => exit_code::BUILD_FAILED,
+            Stage::Check | Stage::Overlay => exit_code::INTERNAL,
             Stage::Boot => exit_code::BOOT_FAILED,
             Stage::Connect | Stage::Sync | Stage::Command => exit_code::GUEST_LOST,
             Stage::Fetch => exit_code::TRANSFER_FAILED,

@@ -8,6 +8,7 @@ use crate::overlay::OverlayError;
 use crate::rundir::RunDirError;
 use crate::session::SessionError;
 use crate::sync::SyncError;
+use crate::template::TemplateError;
 use crate::vmm::VmmError;
 
 /// A stage failed.
@@ -33,17 +34,21 @@ pub enum Cause {
     Layer(#[from] LayerError),
     RunDir(#[from] RunDirError),
     Overlay(#[from] OverlayError),
+    Template(#[from] TemplateError),
     Vmm(#[from] VmmError),
     Session(#[from] SessionError),
     Sync(#[from] SyncError),
     Exec(#[from] ExecError),
     Io(#[from] std::io::Error),
-    /// A path cannot be used as it is.
-    #[error("`{0}` cannot be mounted in a guest: tabs and line ends part its table of disks")]
-    Unmountable(camino::Utf8PathBuf),
     /// No VM has that name.
     #[error("no VM is named `{0}`")]
     NoSuchVm(crate::spec::VmName),
+}
+
+impl From<TemplateError> for Error {
+    fn from(error: TemplateError) -> Self {
+        Cause::from(error).during(Stage::Template)
+    }
 }
 
 impl Cause {
@@ -61,14 +66,26 @@ impl Cause {
             Self::Layer(error) => error.hint(),
             Self::RunDir(error) => error.hint(),
             Self::Overlay(error) => error.hint(),
+            Self::Template(error) => error.hint(),
             Self::Vmm(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Sync(error) => error.hint(),
             Self::Exec(ExecError::Session(error)) => error.hint(),
             Self::NoSuchVm(_) => Some("`cargo banger ps` lists those that run".to_owned()),
-            Self::Exec(_) | Self::Io(_) | Self::Unmountable(_) => None,
+            Self::Exec(_) | Self::Io(_) => None,
         }
     }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Puts the stage to a step's error.

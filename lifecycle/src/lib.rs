@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! spec ─ image ─ layer ─ overlay ─ vmm ─ session ─ sync ─ exec ─ teardown
-//!        └───────────────── machine runs them all ─────────────────┘
+//!        └──────── machine runs them all, from a template ─────────┘
 //! ```
 //!
 //! Modules stand in lifecycle order, and a module may use only those above it. The crate prints
@@ -29,10 +29,14 @@ pub mod layer;
 pub mod overlay;
 // The SSH connection to a ready guest.
 pub mod session;
-// What a VM is told at boot.
+// What the guest's own process of ours is told to do.
+mod agent;
+// What a guest is told at boot.
 mod seed;
 // The process that runs a VM.
 pub mod vmm;
+// Booted guests that VMs start from as clones.
+pub mod template;
 // What to send into the guest, and sending it.
 pub mod sync;
 // Running a command in the guest.

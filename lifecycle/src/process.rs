@@ -2,10 +2,15 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
 use tokio::process::Command;
 
 /// Has the kernel kill the child when we die, and keeps the terminal away from it by a session of
@@ -28,6 +33,25 @@ pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         })
+    }
+}
+
+/// Sends a short text to another process, and with it a copy of a descriptor.
+pub(crate) async fn hand_over(
+    to: &UnixStream,
+    text: &[u8],
+    descriptor: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let descriptors = [descriptor];
+    let send = || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        Ok(sendmsg(to, &[io::IoSlice::new(text)], &mut ancillary, SendFlags::NOSIGNAL)?)
+    };
+    match to.async_io(Interest::WRITABLE, send).await? {
+        sent if sent == text.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
     }
 }
 

@@ -10,13 +10,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Reading settings and workspace, and clearing what dead runs left.
+    Check,
     /// Finding or building the image and the layers.
     Image,
+    /// Finding the template to start from, or making it.
+    Template,
     /// Making the private writable disks.
     Overlay,
     /// From starting the VMM to the guest's word that it is ready.
     Boot,
-    /// Opening the SSH connection.
+    /// Giving the guest its identity and disks, and opening the SSH connection.
     Connect,
     /// Sending what changed in the workspace and putting it in place.
     Sync,
@@ -30,8 +34,10 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
+        Self::Check,
         Self::Image,
+        Self::Template,
         Self::Overlay,
         Self::Boot,
         Self::Connect,
@@ -45,7 +51,9 @@ impl Stage {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Check => "check",
             Self::Image => "image",
+            Self::Template => "template",
             Self::Overlay => "overlay",
             Self::Boot => "boot",
             Self::Connect => "connect",

@@ -6,6 +6,7 @@ use banger_lifecycle::image::ImageStore;
 use banger_lifecycle::layer::LayerStore;
 use banger_lifecycle::overlay;
 use banger_lifecycle::teardown;
+use banger_lifecycle::template::{TemplateInfo, TemplateStore};
 
 use super::print_json;
 use crate::cli::GcArgs;
@@ -21,10 +22,15 @@ pub(crate) async fn gc(args: &GcArgs, context: &Context) -> Result<u8, CommandEr
     };
     let mut lines: Vec<String> = found.iter().map(ToString::to_string).collect();
     if !args.check {
-        lines.extend(unfinished(context)?);
+        lines.extend(unfinished(context));
     }
     if args.all {
         lines.extend(unused(context)?);
+    }
+    if !args.check {
+        // After the images: a template without its image is of no use.
+        let budget = if args.all { 0 } else { args.templates.bytes() };
+        lines.extend(surplus_templates(budget, context)?);
     }
     let code = if args.check && !lines.is_empty() { exit_code::NOT_CLEAN } else { 0 };
     if args.json {
@@ -39,13 +45,18 @@ pub(crate) async fn gc(args: &GcArgs, context: &Context) -> Result<u8, CommandEr
     Ok(code)
 }
 
-/// Removes what killed builds left.
-fn unfinished(context: &Context) -> Result<Vec<String>, CommandError> {
+/// Removes what killed image builds left; layers and templates are the sweep's.
+fn unfinished(context: &Context) -> Option<String> {
     let images = ImageStore::new(&context.layout, context.events.clone()).sweep();
-    let layers = LayerStore::new(&context.layout, context.events.clone());
-    let layers = layers.sweep().map_err(|error| Cause::from(error).during(Stage::Image))?;
-    let told = [(images, "unfinished image builds"), (layers, "unfinished layers")];
-    Ok(told.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect())
+    (images > 0).then(|| format!("{images} unfinished image builds"))
+}
+
+/// Removes the templates that do not fit into the budget, and those that nothing can use.
+fn surplus_templates(budget: u64, context: &Context) -> Result<Vec<String>, CommandError> {
+    let store = TemplateStore::new(&context.layout, context.events.clone());
+    let removed = store.trim(budget).map_err(|e| Cause::from(e).during(Stage::Teardown))?;
+    let line = |t: TemplateInfo| format!("template {} ({})", &t.key[..12.min(t.key.len())], t.what);
+    Ok(removed.into_iter().map(line).collect())
 }
 
 /// Removes images, layers and workspace disks that no VM uses.

@@ -7,6 +7,7 @@ pub(crate) mod image;
 pub(crate) mod manual;
 pub(crate) mod run;
 pub(crate) mod shell;
+pub(crate) mod template;
 pub(crate) mod vms;
 
 use std::io::ErrorKind;
@@ -61,6 +62,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Run(args) => run::run(args, context).await,
         Command::Shell(args) => shell::shell(args, context).await,
         Command::Image { command } => image::image(command, context).await,
+        Command::Template { command } => template::template(&command, context),
         Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,
         Command::Stop { names } => vms::stop(&names, context).await,

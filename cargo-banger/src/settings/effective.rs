@@ -24,6 +24,8 @@ pub(crate) struct Effective {
     pub(crate) initrd: Option<Utf8PathBuf>,
     pub(crate) sync: bool,
     pub(crate) toolchain: bool,
+    /// Whether the VM may start from a template.
+    pub(crate) template: bool,
     pub(crate) env: Vec<(String, OsString)>,
 }
 
@@ -61,6 +63,7 @@ impl Effective {
             initrd: own("initrd"),
             sync: truth(find("sync"))?,
             toolchain: truth(find("toolchain"))?,
+            template: truth(find("template"))?,
             env: variables(find("env"))?,
         })
     }

@@ -68,6 +68,12 @@ pub(crate) const KEYS: &[Key] = &[
         "whether the host's Rust toolchain and the crates of Cargo.lock are in the guest: true or false",
     ),
     key(
+        "template",
+        "BANGER_TEMPLATE",
+        "true",
+        "whether VMs start as clones of a booted template: true or false",
+    ),
+    key(
         "env",
         "BANGER_ENV",
         "",

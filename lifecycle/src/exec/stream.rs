@@ -3,19 +3,17 @@
 //! The SSH master reads and writes pipes of ours, not the caller's own descriptors: it would make
 //! those non-blocking, which other holders of the same terminal or pipe do not expect.
 
-use std::borrow::Cow;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-use openssh_mux_client::{NonZeroByteVec, Session, SessionStatus};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
 
 use super::{ExecError, GuestCommand};
-use crate::session::{Master, SessionError};
+use crate::session::Master;
 
 /// How long output may stay silent after the command has ended before we stop waiting for what
 /// its background children, which hold the streams open, might still write.
@@ -46,12 +44,9 @@ pub(crate) async fn run(
     let (stdin_theirs, stdin_ours) = pipe()?;
     let (stdout_ours, stdout_theirs) = pipe()?;
     let (stderr_ours, stderr_theirs) = pipe()?;
-    let text = NonZeroByteVec::from_bytes_remove_nul(command.shell_text());
-    let session = Session::builder().cmd(Cow::Owned(text)).build();
-    let descriptors =
-        [stdin_theirs.as_raw_fd(), stdout_theirs.as_raw_fd(), stderr_theirs.as_raw_fd()];
-    let connection = master.multiplex().await?;
-    let established = connection.open_new_session(&session, &descriptors).await.map_err(lost)?;
+    let descriptors = [stdin_theirs.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()];
+    // Kept until the output has ended: the master drops what is under way when we leave.
+    let mut session = master.session(&command.shell_text(), descriptors).await?;
     // The master holds its own copies now; with ours gone, the pipes end when it closes them.
     drop((stdin_theirs, stdout_theirs, stderr_theirs));
 
@@ -64,14 +59,9 @@ pub(crate) async fn run(
         )
     };
     let status = async {
-        let status = established.wait().await.map_err(|(error, _)| lost(error))?;
+        let status = session.exit_status().await?;
         let _ = exited.send(true);
-        match status {
-            SessionStatus::Exited { exit_value: Some(value) } => {
-                Ok(u8::try_from(value).unwrap_or(u8::MAX))
-            }
-            _ => Err(ExecError::NoStatus),
-        }
+        status.map(|status| u8::try_from(status).unwrap_or(u8::MAX)).ok_or(ExecError::NoStatus)
     };
     tokio::pin!(input);
     let finish = async { tokio::join!(outputs, status) };
@@ -153,9 +143,4 @@ fn receiver(fd: OwnedFd) -> io::Result<Receiver> {
 fn nonblocking(fd: OwnedFd) -> io::Result<OwnedFd> {
     rustix::io::ioctl_fionbio(&fd, true)?;
     Ok(fd)
-}
-
-/// An error of the multiplexed connection.
-fn lost(error: openssh_mux_client::Error) -> ExecError {
-    ExecError::Session(SessionError::Lost(error.to_string()))
 }

@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 /// The version of the directory's format; another version is built anew.
 pub(super) const FORMAT: u32 = 1;
 
+/// The image's name in a layer's directory.
+pub(super) const IMAGE: &str = "layer.erofs";
+/// The record's name.
+pub(super) const RECORD: &str = "layer.json";
+
 /// What a layer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -121,9 +126,9 @@ impl LayerRecord {
     ///
     /// Returns `None` where the layer is not whole: no record, another format, another size.
     pub(super) fn read_whole(dir: &Utf8Path, id: &LayerId) -> Option<Self> {
-        let text = fs_err::read_to_string(dir.join("layer.json")).ok()?;
+        let text = fs_err::read_to_string(dir.join(RECORD)).ok()?;
         let record: Self = serde_json::from_str(&text).ok()?;
-        let size = fs_err::metadata(dir.join("layer.erofs")).ok()?.len();
+        let size = fs_err::metadata(dir.join(IMAGE)).ok()?.len();
         let same = record.format == FORMAT && record.kind == id.kind && record.key == id.key;
         (same && record.size == size).then_some(record)
     }

@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use crate::image::{Image, ImageError};
+use crate::template::KeyHasher;
 
 /// Offset and value of the ext4 superblock's magic number (Linux Documentation/filesystems/ext4).
 const EXT4_MAGIC: (usize, [u8; 2]) = (0x438, [0x53, 0xef]);
@@ -125,6 +126,29 @@ impl BootFiles {
     pub(crate) fn digest(&self) -> Option<String> {
         let image = self.image.as_ref().filter(|_| self.rootfs.is_none())?;
         Some(image.digest().to_string())
+    }
+
+    /// Adds to a template's key what is booted.
+    pub(crate) fn identify(&self, key: &mut KeyHasher) -> std::io::Result<()> {
+        if let Some(image) = &self.image {
+            key.field("image", image.digest().to_string());
+        }
+        let own = [("rootfs", &self.rootfs), ("kernel", &self.kernel), ("initrd", &self.initrd)];
+        for (name, path) in own {
+            if let Some(path) = path {
+                key.file(name, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For people.
+    pub(crate) fn describe(&self) -> String {
+        match (&self.rootfs, &self.image) {
+            (Some(rootfs), _) => rootfs.to_string(),
+            (None, Some(image)) => format!("image {}", image.digest().short()),
+            (None, None) => String::new(),
+        }
     }
 
     fn pick(

@@ -7,13 +7,14 @@ use std::time::Duration;
 use camino::Utf8Path;
 
 use super::Prepared;
+use super::ready::step;
 use super::stages;
-use super::workspace_mount::{Mounted, SyncReport, freeze_script, step};
+use super::workspace_mount::{Mounted, Scans, SyncReport, freeze};
 use crate::error::{Cause, During as _, Error};
-use crate::event::Stage;
+use crate::event::{Events, Stage};
 use crate::exec::{GuestCommand, Streams, command, stream, terminal};
 use crate::session::Master;
-use crate::spec::{Init, VmName};
+use crate::spec::VmName;
 use crate::sync::{pull, sftp_options};
 use crate::teardown::remains;
 use crate::vmm::VmmError;
@@ -22,8 +23,8 @@ use crate::vmm::qemu::Qemu;
 /// How long the guest may take to write out the workspace disk.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long systemd may take to bring everything up.
-const SYSTEMD_LIMIT: Duration = Duration::from_secs(180);
+/// How long the guest may take to mount a workspace.
+const MOUNT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A VM that runs commands. Dropping it kills the VM and removes its files, without keeping what
 /// was built; [`Guest::shutdown`] does it in order.
@@ -45,27 +46,8 @@ pub struct Shutdown {
 }
 
 impl Guest {
-    pub(super) async fn new(vmm: Qemu, master: Master, prepared: Prepared) -> Result<Self, Error> {
-        let guest = Self { mounted: None, master, vmm, prepared, commands: AtomicU32::new(0) };
-        if guest.prepared.config.spec.init == Init::Systemd {
-            guest.wait_for_systemd().await?;
-        }
-        Ok(guest)
-    }
-
-    /// systemd is complete when no job is left; a failed unit is the user's to judge.
-    async fn wait_for_systemd(&self) -> Result<(), Error> {
-        let script = "until systemctl is-system-running --wait >/run/banger/systemd; do \
-                      grep -q degraded /run/banger/systemd && exit 0; sleep 0.2; done";
-        let waiting = step(&self.master, "waiting for systemd", script.to_owned());
-        match tokio::time::timeout(SYSTEMD_LIMIT, waiting).await {
-            Ok(done) => done.during(Stage::Boot),
-            Err(_) => Err(Cause::from(VmmError::Silent {
-                seconds: SYSTEMD_LIMIT.as_secs(),
-                accelerator: "systemd",
-            })
-            .during(Stage::Boot)),
-        }
+    pub(super) fn new(vmm: Qemu, master: Master, prepared: Prepared) -> Self {
+        Self { mounted: None, master, vmm, prepared, commands: AtomicU32::new(0) }
     }
 
     /// The VM's name.
@@ -90,23 +72,26 @@ impl Guest {
         let Some(scans) = self.prepared.scans.take() else {
             return Ok(SyncReport::default());
         };
-        let applied = tokio::select! {
-            applied = scans.apply(&self.master, &events) => applied,
-            error = self.vmm.failure() => Err(error.into()),
-        };
-        match applied {
-            Ok((mounted, report)) => {
-                self.mounted = Some(mounted);
-                Ok(report)
-            }
+        match self.put_in_place(scans, &events).await {
+            Ok(report) => Ok(report),
             Err(cause) => {
                 // Should the disk itself be what is wrong, the next run starts from an empty one.
-                if let (Cause::Exec(_), Some(disk)) = (&cause, &self.prepared.workspace_disk) {
+                if let (Cause::Vmm(VmmError::Step { .. }), Some(disk)) =
+                    (&cause, &self.prepared.workspace_disk)
+                {
                     disk.forget().during(Stage::Sync)?;
                 }
                 Err(self.failed(Stage::Sync, cause).await)
             }
         }
+    }
+
+    async fn put_in_place(&mut self, scans: Scans, events: &Events) -> Result<SyncReport, Cause> {
+        let sending = scans.send(&self.master, events);
+        let (mounted, report, mounts) = self.vmm.attend(sending).await?;
+        self.vmm.perform("mounting the workspace", &mounts, MOUNT_LIMIT).await?;
+        self.mounted = Some(mounted);
+        Ok(report)
     }
 
     /// Runs a command with the given streams and returns its exit status; death by signal `n` is
@@ -168,11 +153,9 @@ impl Guest {
     pub async fn run_on_terminal(&mut self, command: GuestCommand) -> Result<u8, Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Command);
-        let result = tokio::select! {
-            status = terminal::run(&self.master, &command) => status.map_err(Cause::from),
-            error = self.vmm.failure() => Err(error.into()),
-        };
-        match result {
+        let master = &self.master;
+        let running = async { terminal::run(master, &command).await.map_err(Cause::from) };
+        match self.vmm.attend(running).await {
             Ok(status) => Ok(status),
             Err(cause) => Err(self.failed(Stage::Command, cause).await),
         }
@@ -197,7 +180,7 @@ impl Guest {
     ///
     /// # Errors
     /// Where something cannot be removed, or is still there afterwards.
-    pub async fn shutdown(self) -> Result<Shutdown, Error> {
+    pub async fn shutdown(mut self) -> Result<Shutdown, Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Teardown);
         let frozen = self.freeze().await;
@@ -244,19 +227,15 @@ impl Guest {
 
     /// Has the guest write out the workspace disk and hold still. `false` where there is none, or
     /// the guest does not answer: what it built is then lost, and nothing else.
-    async fn freeze(&self) -> bool {
+    async fn freeze(&mut self) -> bool {
         if self.mounted.is_none() {
             return false;
         }
-        let freezing = step(&self.master, "freezing the workspace disk", freeze_script());
-        match tokio::time::timeout(FREEZE_LIMIT, freezing).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "what was built is not kept");
-                false
-            }
-            Err(_) => false,
+        let frozen = self.vmm.perform("freezing the workspace disk", &freeze(), FREEZE_LIMIT).await;
+        if let Err(error) = &frozen {
+            self.prepared.events.detail(format!("what was built is not kept: {error}"));
         }
+        frozen.is_ok()
     }
 
     /// An error with the console's tail; if the VM is what ended, that is the error.

@@ -2,23 +2,32 @@
 //!
 //! ```text
 //! Plan ──prepare──► Prepared ──boot──► Booted ──connect──► Guest ──shutdown──► nothing left
-//!                                                            └────keep──────► a named VM stays
+//!   │                  ▲                                     └────keep──────► a named VM stays
+//!   └─ cast, once ─► template
 //! ```
 //!
 //! Each phase takes the one before by value, and each holds its resources as guards in fields
 //! whose order is the order of teardown: a failure anywhere unwinds to nothing.
 
-pub mod boot_files;
-pub mod fleet;
-pub mod guest;
 pub mod plan;
-mod odd_names;
+pub mod boot_files;
+mod boot_set;
+mod slots;
+mod shape;
+mod identity;
+mod cast;
 mod prepared;
-mod stages;
+mod booted;
+mod ready;
+pub mod guest;
 mod workspace_mount;
+mod odd_names;
+mod stages;
+pub mod fleet;
 
 pub use boot_files::BootFiles;
+pub use booted::Booted;
 pub use guest::{Guest, Shutdown};
-pub use plan::{Plan, WorkspacePlan};
-pub use prepared::{Booted, Prepared};
+pub use plan::{Host, Plan, Start, WorkspacePlan};
+pub use prepared::Prepared;
 pub use workspace_mount::SyncReport;

@@ -1,9 +1,14 @@
-//! What a VM is to be, before anything of it exists.
+//! What a VM is to be, and where, before anything of it exists.
+
+use std::ffi::OsStr;
 
 use camino::Utf8PathBuf;
 
 use super::BootFiles;
+use crate::event::Events;
+use crate::host::kvm::Kvm;
 use crate::layer::Layer;
+use crate::rundir::Layout;
 use crate::spec::{VmName, VmSpec};
 use crate::sync::Root;
 
@@ -14,6 +19,8 @@ pub struct Plan {
     pub name: Option<VmName>,
     /// Its shape.
     pub spec: VmSpec,
+    /// How it comes up.
+    pub start: Start,
     /// What it boots from.
     pub boot: BootFiles,
     /// The read-only drives it gets.
@@ -26,6 +33,15 @@ pub struct Plan {
     pub directory: Option<Utf8PathBuf>,
 }
 
+/// How a VM comes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// As a clone of the template of its shape, which is made first where there is none.
+    Template,
+    /// By a boot of its own.
+    Cold,
+}
+
 /// A workspace to be synced.
 #[derive(Clone, Debug)]
 pub struct WorkspacePlan {
@@ -35,4 +51,17 @@ pub struct WorkspacePlan {
     pub roots: Vec<Root>,
     /// The directory for build output, which stays in the guest's own disk.
     pub target: Utf8PathBuf,
+}
+
+/// What VMs are made on.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// Where banger's files are.
+    pub layout: &'a Layout,
+    /// What KVM is good for.
+    pub kvm: &'a Kvm,
+    /// The program search path.
+    pub path: Option<&'a OsStr>,
+    /// Who is told what happens.
+    pub events: &'a Events,
 }

@@ -12,21 +12,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use camino::Utf8PathBuf;
+use camino::Utf8Path;
 use tokio::task::JoinHandle;
 
+use super::slots::WORK;
 use super::{WorkspacePlan, odd_names};
+use crate::agent::Batch;
 use crate::error::Cause;
 use crate::event::{Events, Stage};
-use crate::exec::{ExecError, GuestCommand, stream};
 use crate::overlay::WorkspaceDisk;
-use crate::process::last_lines;
-use crate::seed::quote;
 use crate::session::{Master, SessionError};
 use crate::sync::{Manifest, Plan, Root, SyncError, push, scan, sftp_options};
-
-/// Where the guest mounts the workspace disk.
-pub(crate) const DISK: &str = "/run/banger/work";
 
 /// One root, scanned and compared with what the workspace disk holds.
 #[derive(Debug)]
@@ -85,21 +81,20 @@ impl Scans {
         Self { workspace, tasks }
     }
 
-    /// Sends what differs and puts the workspace in place.
-    pub(crate) async fn apply(
+    /// Sends what differs; the batch puts the workspace in place.
+    pub(crate) async fn send(
         self,
         master: &Master,
         events: &Events,
-    ) -> Result<(Mounted, SyncReport), Cause> {
+    ) -> Result<(Mounted, SyncReport, Batch), Cause> {
         let mut scanned = Vec::new();
         for task in self.tasks {
             scanned.push(task.await.map_err(std::io::Error::other)??);
         }
         let changed = scanned.iter().any(|scanned| !scanned.plan.is_empty());
         let report = send(&mut scanned, master, events).await?;
-        let script = mount_script(&scanned, &self.workspace.target);
-        step(master, "mounting the workspace", script).await?;
-        Ok((Mounted { scanned: Arc::new(scanned), changed }, report))
+        let mounts = mounts(&scanned, &self.workspace.target);
+        Ok((Mounted { scanned: Arc::new(scanned), changed }, report, mounts))
     }
 }
 
@@ -151,44 +146,26 @@ async fn send(
 
 /// Where a root's pristine tree is in the guest.
 fn tree(root: &Root) -> String {
-    format!("{DISK}/{}/tree", root.key())
+    format!("{WORK}/{}/tree", root.key())
 }
 
-/// The shell text that mounts every root and the target directory.
-fn mount_script(scanned: &[Scanned], target: &Utf8PathBuf) -> String {
-    let mut script = format!("set -e\ngrep -q ' {DISK} ' /proc/mounts\n");
+/// Mounts every root and the target directory.
+fn mounts(scanned: &[Scanned], target: &Utf8Path) -> Batch {
+    let mut batch = Batch::new();
     for Scanned { root, .. } in scanned {
-        let (tree, key) = (tree(root), root.key());
-        let upper = format!("/var/lib/banger/{key}");
-        let path = quote(root.host.as_str());
-        script += &format!(
-            "mkdir -p {path} {tree} {upper}/upper {upper}/work\n\
-             mount -t overlay -o lowerdir={tree},upperdir={upper}/upper,workdir={upper}/work \
-             overlay {path}\n"
-        );
+        let tree = tree(root);
+        let over = |name: &str| format!("/var/lib/banger/{}/{name}", root.key());
+        let (upper, work) = (over("upper"), over("work"));
+        for directory in [root.host.as_str(), &tree, &upper, &work] {
+            batch = batch.directory(directory);
+        }
+        batch = batch.overlay(&root.host, &tree, &upper, &work);
     }
-    let target = quote(target.as_str());
-    script + &format!("mkdir -p {DISK}/target {target}\nmount --bind {DISK}/target {target}\n")
+    let kept = format!("{WORK}/target");
+    batch.directory(&kept).directory(target.as_str()).bind(&kept, target.as_str())
 }
 
-/// The shell text that makes the workspace disk complete on the host, and keeps it so.
-pub(crate) fn freeze_script() -> String {
-    format!("fsfreeze -f {DISK}")
-}
-
-/// Runs a step of ours in the guest; its failure carries what it wrote.
-pub(crate) async fn step(
-    master: &Master,
-    what: &'static str,
-    script: String,
-) -> Result<(), ExecError> {
-    // The initrd's busybox: static, and warm in the guest's page cache since the boot.
-    let shell = ["/run/banger/busybox", "sh", "-c"].map(Into::into);
-    let command = GuestCommand::new(shell.into_iter().chain([script.into()]).collect());
-    let (status, _, stderr) = stream::capture(master, &command).await?;
-    if status == 0 {
-        return Ok(());
-    }
-    let stderr = last_lines(&String::from_utf8_lossy(&stderr), 5);
-    Err(ExecError::Step { what, status, stderr })
+/// Makes the workspace disk complete on the host, and keeps it so.
+pub(crate) fn freeze() -> Batch {
+    Batch::new().freeze(WORK)
 }

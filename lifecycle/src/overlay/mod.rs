@@ -1,8 +1,10 @@
 //! The private writable disks of one VM over shared, never written bases.
 //!
-//! [`qcow2`] is the root disk's overlay; [`workspace_disk`] keeps a workspace's sources and
+//! [`qcow2`] is the root disk's overlay; [`blank`] is what stands in for a disk that is not there;
+//! [`workspace_disk`] keeps a workspace's sources and
 //! `target/` warm from run to run.
 
+pub(crate) mod blank;
 pub(crate) mod qcow2;
 pub(crate) mod workspace_disk;
 

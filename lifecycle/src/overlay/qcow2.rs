@@ -38,6 +38,21 @@ pub(crate) async fn create(
         .map_err(|source| OverlayError::Create { path: path.to_owned(), source })
 }
 
+/// Creates `path` over a qcow2 file that will be at `backing`, of `size` bytes as the guest sees it.
+pub(crate) async fn create_ahead(
+    path: &Utf8Path,
+    backing: &Utf8Path,
+    size: u64,
+) -> Result<(), OverlayError> {
+    let mut command = Command::new("qemu-img");
+    command.args(["create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing.as_str()]);
+    command.args([path.as_str(), &size.to_string()]);
+    run_tool(&mut command)
+        .await
+        .map(drop)
+        .map_err(|source| OverlayError::Create { path: path.to_owned(), source })
+}
+
 /// Bytes that a sparse file really takes up.
 pub(crate) fn allocated(path: &Utf8Path) -> std::io::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;

@@ -18,12 +18,10 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::OverlayError;
+use super::blank::SIZE;
 use super::qcow2::{self, Backing};
 use crate::process::run_tool;
 use crate::rundir::{FileLock, Layout};
-
-/// Virtual size of a workspace disk in bytes: 64 GiB, sparse.
-const SIZE: u64 = 64 << 30;
 
 /// What of a top's growth is only the filesystem's own bookkeeping, in bytes.
 const BOOKKEEPING: u64 = 3 << 20;

@@ -49,6 +49,18 @@ impl Layout {
         self.cache.join("layers")
     }
 
+    /// Templates, one directory each, named by content key.
+    #[must_use]
+    pub fn templates(&self) -> Utf8PathBuf {
+        self.cache.join("templates")
+    }
+
+    /// The empty disk that stands in for one that a VM was not given.
+    #[must_use]
+    pub fn blank_disk(&self) -> Utf8PathBuf {
+        self.cache.join("blank-v1.qcow2")
+    }
+
     /// Workspace disks, one directory each, named by workspace key.
     #[must_use]
     pub fn workspaces(&self) -> Utf8PathBuf {

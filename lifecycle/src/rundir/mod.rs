@@ -1,14 +1,17 @@
 //! Where things live on disk and who owns them.
 //!
 //! [`layout`] names every path, [`lock`] is how processes agree, [`record`] is what a VM's owner
-//! writes down before it acquires anything, [`run`] is one VM's directory.
+//! writes down before it acquires anything, [`run`] is one VM's directory, [`shelf`] holds what is
+//! made once for all.
 
 pub mod layout;
 pub mod lock;
 pub mod record;
 pub mod run;
+pub(crate) mod shelf;
 
 pub use layout::Layout;
 pub use lock::FileLock;
 pub use record::Record;
 pub use run::{RunDir, RunDirError};
+pub(crate) use shelf::{Lease, Shelf};

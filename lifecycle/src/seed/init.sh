@@ -1,9 +1,9 @@
 #!/bin/busybox sh
-# Process 1 of a guest, from the initrd: finds the root disk, mounts what the VM was given, starts
-# sshd, says so on the console and hands over to the root filesystem's own process 1.
+# Process 1 of a guest, from the initrd: finds the root disk, starts sshd and banger's agent, which
+# says so on the console, and hands over to the root filesystem's own process 1. What makes this
+# guest differ from others (name, disks, random numbers) it is told by the agent afterwards.
 # Every step that may fail says why on the console, where the host is listening.
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
-tab="$(printf '\t')"
 
 fail() {
     echo "banger: gave up: $*"
@@ -25,7 +25,7 @@ load() {
 
 # Prints the device of the disk with this serial number.
 disk() {
-    for device in $sys/block/vd*; do
+    for device in /sys/block/vd*; do
         serial=
         [ -e "$device/serial" ] && read -r serial <"$device/serial"
         [ "$serial" = "$1" ] && echo "/dev/${device##*/}"
@@ -33,17 +33,18 @@ disk() {
 }
 
 load disk
-sys=/sys
 root="$(disk root)"
 [ -n "$root" ] || fail "no root disk: the kernel needs virtio_mmio and virtio_blk ($(tail -n 1 /insmod.log 2>/dev/null))"
 mount -t ext4 -o noatime,noinit_itable "$root" /root 2>/insmod.log ||
     fail "cannot mount the root disk: $(cat /insmod.log)"
 [ -x /root/usr/sbin/sshd ] || fail "the root disk has no /usr/sbin/sshd (package openssh-server)"
 
-# What the network, layers and entropy need loads beside the rest: the guest has two CPUs more often than not.
+# What the network, disks and entropy need loads beside the rest: the guest has two CPUs more often than not.
 (
     load late
     ip link set lo up
+    # A clone gets another hardware address: the VMM's network must hear of it at once.
+    [ -e /proc/sys/net/ipv4/conf/eth0 ] && echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
     if [ -n "$ADDRESS" ]; then
         ip addr add "$ADDRESS" dev eth0 && ip link set eth0 up && ip route add default via "$GATEWAY" ||
             echo "banger: no network device"
@@ -59,7 +60,6 @@ chmod 700 /root/run/banger
 cp /seed/* /bin/busybox /root/run/banger/
 chmod 600 /root/run/banger/host_key
 mount --move /sys /root/sys
-sys=/root/sys
 mount -t devtmpfs devtmpfs /root/dev
 mkdir -p /root/dev/pts /root/dev/shm
 mount -t devpts -o mode=620,gid=5,ptmxmode=666 devpts /root/dev/pts
@@ -72,25 +72,16 @@ mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
 hostname "$HOSTNAME"
 echo "$HOSTNAME" >/root/etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n' "$HOSTNAME" >/root/etc/hosts
+# Without one, systemd takes this for the first boot of an installation.
 read -r uuid </proc/sys/kernel/random/uuid
 echo "${uuid//-/}" >/root/etc/machine-id
 [ -n "$DNS" ] && { rm -f /root/etc/resolv.conf; echo "nameserver $DNS" >/root/etc/resolv.conf; }
-[ -d /root/etc/profile.d ] && cp /seed/profile.sh /root/etc/profile.d/banger.sh
 
-chroot /root /usr/sbin/sshd -f /run/banger/sshd_config -E /run/banger/sshd.log &
+# -r: each connection is served by a fork of this process, without starting the program anew. What
+# that saves is half of an emulated login; what it costs is a fresh address space layout.
+chroot /root /usr/sbin/sshd -r -f /run/banger/sshd_config -E /run/banger/sshd.log &
 sshd=$!
 wait "$network"
-
-# Layers and the workspace disk: serial, filesystem, options, mount point.
-while IFS="$tab" read -r serial type options path; do
-    mkdir -p "/root$path"
-    mount -t "$type" -o "$options" "$(disk "$serial")" "/root$path" || echo "banger: cannot mount $serial at $path"
-done </seed/disks
-
-if [ -n "$CARGO_HOME" ]; then
-    mkdir -p "/root$CARGO_HOME"
-    [ -e /root/opt/banger/vendor/config.toml ] && cp /root/opt/banger/vendor/config.toml "/root$CARGO_HOME/config.toml"
-fi
 
 # Takes the space that the overlay grants; nothing waits for it.
 [ -x /root/sbin/resize2fs ] && chroot /root /sbin/resize2fs "$root" >/dev/null 2>/insmod.log &
@@ -103,7 +94,10 @@ until [ -s /root/run/banger/sshd.pid ]; do
     [ "$tries" -lt 3000 ] || fail "sshd does not listen: $(cat /root/run/banger/sshd.log)"
     usleep 10000
 done
-echo "banger: ready" >/root/dev/console
+
+# From now on the agent speaks on the console; its first word is that the guest is ready.
+chroot /root /run/banger/agent <>/root/dev/ttyS0 >&0 2>&0 &
+echo -1000 >"/root/proc/$!/oom_score_adj"
 
 if [ "$INIT" = systemd ]; then
     # banger's sshd keeps the port; a login prompt on the console would only write into the log.

@@ -84,7 +84,7 @@ fn render(
          BatchMode yes\n\
          PreferredAuthentications publickey\n\
          KexAlgorithms curve25519-sha256\n\
-         HostKeyAlgorithms ssh-ed25519\n\
+         HostKeyAlgorithms ecdsa-sha2-nistp256\n\
          Ciphers aes128-gcm@openssh.com\n\
          Compression no\n\
          ServerAliveInterval 20\n\

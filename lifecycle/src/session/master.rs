@@ -1,16 +1,17 @@
 //! The SSH master: one `ssh -M` child per VM, gone when we are.
 
+use std::os::fd::BorrowedFd;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8Path;
-use openssh_mux_client::Connection;
 use openssh_sftp_client::{Sftp, SftpOptions};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::config::HOST;
+use super::mux::MuxSession;
 use super::{SessionError, SshConfig};
 use crate::process::{last_lines, tie_to_parent};
 
@@ -55,11 +56,13 @@ impl Master {
         &self.config
     }
 
-    /// A connection to the master, for one session with raw exit statuses.
-    pub(crate) async fn multiplex(&self) -> Result<Connection, SessionError> {
-        Connection::connect(self.config.control())
-            .await
-            .map_err(|error| SessionError::Lost(error.to_string()))
+    /// Runs a command in a session of its own, with the given standard streams.
+    pub(crate) async fn session(
+        &self,
+        command: &[u8],
+        streams: [BorrowedFd<'_>; 3],
+    ) -> Result<MuxSession, SessionError> {
+        MuxSession::open(self.config.control(), command, streams).await
     }
 
     /// An SFTP client over a session of its own.

@@ -9,7 +9,7 @@ use fs_err as fs;
 
 use super::remains;
 use crate::rundir::run::{control_path, guard_path};
-use crate::rundir::{FileLock, Layout, Record};
+use crate::rundir::{FileLock, Layout, Record, Shelf};
 use crate::spec::VmName;
 
 /// Something of ours that nobody owns.
@@ -22,6 +22,8 @@ pub enum Leftover {
     Socket(Utf8PathBuf),
     /// A workspace disk's top that no run owns.
     Disk(Utf8PathBuf),
+    /// A layer or template whose maker died.
+    Unfinished(Utf8PathBuf),
 }
 
 impl fmt::Display for Leftover {
@@ -30,6 +32,7 @@ impl fmt::Display for Leftover {
             Self::Run(path) => write!(f, "run of a dead process: {path}"),
             Self::Socket(path) => write!(f, "socket of no run: {path}"),
             Self::Disk(path) => write!(f, "disk of no run: {path}"),
+            Self::Unfinished(path) => write!(f, "half made: {path}"),
         }
     }
 }
@@ -51,11 +54,12 @@ pub async fn sweep(layout: &Layout) -> io::Result<Vec<Leftover>> {
 }
 
 async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
+    let mut found = unfinished(layout, remove)?;
     if !layout.runs().is_dir() {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     let _turn = FileLock::exclusive(&guard_path(layout)).await?;
-    let (mut live, mut found) = (BTreeSet::new(), Vec::new());
+    let mut live = BTreeSet::new();
     for run_dir in run_directories(layout)? {
         match dead_lock(&run_dir)? {
             None => drop(live.insert(run_dir)),
@@ -80,6 +84,17 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
                 remove_file(path)?;
             }
         }
+    }
+    Ok(found)
+}
+
+/// What makers of layers and templates left half done.
+fn unfinished(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
+    let mut found = Vec::new();
+    for dir in [layout.layers(), layout.templates()] {
+        let shelf = Shelf::new(dir);
+        let paths = if remove { shelf.sweep()? } else { shelf.unfinished()? };
+        found.extend(paths.into_iter().map(Leftover::Unfinished));
     }
     Ok(found)
 }

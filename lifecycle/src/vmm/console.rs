@@ -1,20 +1,34 @@
-//! The guest's serial console: what it says while it boots, and its last lines when it dies.
+//! The guest's serial console: what the guest says while it boots, its last lines when it dies,
+//! and batches of steps for its agent.
+//!
+//! ```text
+//! Booting ──► Ready ◄─┐                 a batch: sent ─► started ─► done, or failed
+//!    └─► GaveUp       └── batches               └── each within a limit
+//!    └─► Panicked, from anywhere
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::sync::watch;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::sync::{mpsc, watch};
 
-/// How many lines a report quotes.
-const TAIL_LINES: usize = 25;
+use super::VmmError;
+use crate::agent::Batch;
+
+/// How many lines a report quotes: a panic with its registers and call trace fits.
+const TAIL_LINES: usize = 60;
+
+/// How long a guest's agent may take to begin: an emulated guest on a busy host needs seconds.
+const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the console has told us of the guest's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
     /// Nothing yet.
     Booting,
-    /// sshd listens.
+    /// sshd listens, and so does the agent.
     Ready,
     /// The boot scripts gave up, with this reason.
     GaveUp(String),
@@ -22,20 +36,40 @@ pub(crate) enum Sign {
     Panicked(String),
 }
 
+/// What the agent says of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    Started(u64),
+    Done(u64),
+    Failed(u64, String),
+}
+
 /// A console being read. Reading ends with the VMM.
-#[derive(Clone, Debug)]
 pub(crate) struct Console {
     sign: watch::Receiver<Sign>,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    input: Box<dyn AsyncWrite + Unpin + Send>,
+    batches: u64,
     tail: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console").field("sign", &self.sign).finish_non_exhaustive()
+    }
 }
 
 impl Console {
     /// Reads lines in the background.
-    pub(crate) fn follow(stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
-        let (sender, sign) = watch::channel(Sign::Booting);
+    pub(crate) fn follow(
+        output: impl AsyncRead + Unpin + Send + 'static,
+        input: impl AsyncWrite + Unpin + Send + 'static,
+    ) -> Self {
+        let (signs, sign) = watch::channel(Sign::Booting);
+        let (answering, answers) = mpsc::unbounded_channel();
         let tail = Arc::new(Mutex::new(VecDeque::new()));
-        tokio::spawn(read_lines(stream, sender, Arc::clone(&tail)));
-        Self { sign, tail }
+        tokio::spawn(read_lines(output, signs, answering, Arc::clone(&tail)));
+        Self { sign, answers, input: Box::new(input), batches: 0, tail }
     }
 
     /// Waits for the next sign that is not [`Sign::Booting`]; `None` when the console has ended.
@@ -47,6 +81,54 @@ impl Console {
     /// The last sign seen.
     pub(crate) fn last_sign(&self) -> Sign {
         self.sign.borrow().clone()
+    }
+
+    /// Has the agent carry out a batch, within `limit` of its start.
+    pub(crate) async fn perform(
+        &mut self,
+        what: &'static str,
+        batch: &Batch,
+        limit: Duration,
+    ) -> Result<(), VmmError> {
+        self.batches += 1;
+        let number = self.batches;
+        self.input.write_all(batch.text(number).as_bytes()).await.map_err(VmmError::Control)?;
+        let started = self.answer(what, START_LIMIT, number).await?;
+        match started {
+            Answer::Started(_) => match self.answer(what, limit, number).await? {
+                Answer::Failed(_, reason) => Err(VmmError::Step { what, reason }),
+                Answer::Started(_) | Answer::Done(_) => Ok(()),
+            },
+            // The word of the start was drowned by the kernel's.
+            Answer::Done(_) => Ok(()),
+            Answer::Failed(_, reason) => Err(VmmError::Step { what, reason }),
+        }
+    }
+
+    /// The next answer to a batch; what is left of earlier ones is passed over.
+    async fn answer(
+        &mut self,
+        what: &'static str,
+        limit: Duration,
+        wanted: u64,
+    ) -> Result<Answer, VmmError> {
+        let answers = &mut self.answers;
+        let next = async {
+            loop {
+                match answers.recv().await {
+                    Some(
+                        answer @ (Answer::Started(number)
+                        | Answer::Done(number)
+                        | Answer::Failed(number, _)),
+                    ) if number == wanted => return answer,
+                    Some(_) => {}
+                    // The console has ended: the VMM's end is what counts, and is seen elsewhere.
+                    None => return std::future::pending().await,
+                }
+            }
+        };
+        let silent = |_| VmmError::NoAnswer { what, seconds: limit.as_secs() };
+        tokio::time::timeout(limit, next).await.map_err(silent)
     }
 
     /// Waits until everything that was printed has been read: the VMM has ended.
@@ -65,6 +147,7 @@ impl Console {
 async fn read_lines(
     stream: impl AsyncRead + Unpin,
     sign: watch::Sender<Sign>,
+    answers: mpsc::UnboundedSender<Answer>,
     tail: Arc<Mutex<VecDeque<String>>>,
 ) {
     let mut reader = BufReader::new(stream);
@@ -75,6 +158,11 @@ async fn read_lines(
         }
         let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         bytes.clear();
+        if let Some(answer) = answer_in(&line) {
+            // Nobody waits for an answer after a time-out.
+            drop(answers.send(answer));
+            continue;
+        }
         if let Some(seen) = sign_in(&line) {
             sign.send_replace(seen);
         }
@@ -86,15 +174,34 @@ async fn read_lines(
     }
 }
 
-/// What one line tells.
+/// What one line tells of the guest.
 fn sign_in(line: &str) -> Option<Sign> {
     if let Some((_, reason)) = line.split_once("Kernel panic - not syncing: ") {
         return Some(Sign::Panicked(reason.to_owned()));
     }
-    match line.strip_prefix("banger: ")? {
+    match words_of_ours(line)? {
         "ready" => Some(Sign::Ready),
         text => text.strip_prefix("gave up: ").map(|reason| Sign::GaveUp(reason.to_owned())),
     }
+}
+
+/// What one line tells of a batch.
+fn answer_in(line: &str) -> Option<Answer> {
+    let (word, rest) = words_of_ours(line)?.split_once(' ')?;
+    match word {
+        "start" => rest.parse().ok().map(Answer::Started),
+        "done" => rest.parse().ok().map(Answer::Done),
+        "failed" => {
+            let (number, reason) = rest.split_once(' ')?;
+            Some(Answer::Failed(number.parse().ok()?, reason.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// What follows our mark; a message of the kernel may stand before it in the same line.
+fn words_of_ours(line: &str) -> Option<&str> {
+    line.split_once("banger: ").map(|(_, words)| words)
 }
 
 #[cfg(test)]
@@ -104,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn signs_are_found_among_the_lines() {
         let text: &[u8] = b"[ 0.1] hello\r\nbanger: cannot mount layer\r\nbanger: ready\r\n";
-        let mut console = Console::follow(text);
+        let mut console = Console::follow(text, tokio::io::sink());
         assert_eq!(console.sign().await, Some(Sign::Ready));
         console.drained().await;
         assert!(console.tail().starts_with("[ 0.1] hello\nbanger:"));
@@ -113,12 +220,49 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_told_with_its_reason() {
         let text: &[u8] = b"[ 4.6] Kernel panic - not syncing: VFS: no root\n";
-        let sign = Console::follow(text).sign().await;
+        let sign = Console::follow(text, tokio::io::sink()).sign().await;
         assert_eq!(sign, Some(Sign::Panicked("VFS: no root".to_owned())));
     }
 
     #[tokio::test]
     async fn a_console_that_ends_early_is_no_sign() {
-        assert_eq!(Console::follow(&b"bye\n"[..]).sign().await, None);
+        assert_eq!(Console::follow(&b"bye\n"[..], tokio::io::sink()).sign().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_batch_ends_with_the_agents_own_word() {
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let (output, input) = tokio::io::split(ours);
+        let mut console = Console::follow(output, input);
+        let agent = async move {
+            let (output, mut input) = tokio::io::split(theirs);
+            let mut lines = BufReader::new(output).lines();
+            let says = [
+                "banger: start 1\nnoise\nbanger: done 1\n",
+                "[ 1.0] oops banger: start 2\nbanger: failed 2 file: error 28\n",
+            ];
+            for says in says {
+                while lines.next_line().await.unwrap().unwrap() != "go" {}
+                input.write_all(says.as_bytes()).await.unwrap();
+            }
+        };
+        let host = async move {
+            let limit = Duration::from_secs(60);
+            let batch = Batch::new().hostname("otter");
+            console.perform("naming", &batch, limit).await.unwrap();
+            console.perform("naming", &batch, limit).await.unwrap_err().to_string()
+        };
+        let (error, ()) = tokio::join!(host, agent);
+        assert_eq!(error, "the guest failed at naming: file: error 28");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_silent_is_told() {
+        let (_theirs, ours) = tokio::io::duplex(4096);
+        let (output, input) = tokio::io::split(ours);
+        let mut console = Console::follow(output, input);
+        let limit = Duration::from_secs(60);
+        let error = console.perform("freezing", &Batch::new(), limit).await.unwrap_err();
+        assert_eq!(error.to_string(), "the guest did not answer within 20 s, at freezing");
     }
 }

@@ -22,11 +22,14 @@ pub(crate) enum Accelerator {
     Tcg,
 }
 
-/// The format of a disk's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Raw,
-    Qcow2,
+impl Accelerator {
+    /// The name by which users know it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        }
+    }
 }
 
 /// A disk of the VM.
@@ -34,9 +37,22 @@ pub(crate) enum Format {
 pub(crate) struct Disk {
     /// Node name, and the serial number by which the guest finds it.
     pub(crate) serial: &'static str,
+    /// A qcow2 file, of the size that the guest sees.
     pub(crate) path: Utf8PathBuf,
-    pub(crate) format: Format,
+    /// A raw file under it, where the qcow2 file itself names none.
+    pub(crate) base: Option<Utf8PathBuf>,
     pub(crate) read_only: bool,
+}
+
+/// Where the guest's memory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// The VMM's own.
+    Private,
+    /// In a file that holds what the guest writes: a template's, while it is made.
+    Kept(Utf8PathBuf),
+    /// A private copy-on-write view of a template's file; the VM starts from its state.
+    Template(Utf8PathBuf),
 }
 
 /// Why a VM did not come up, or ended.
@@ -87,6 +103,22 @@ pub enum VmmError {
         seconds: u64,
         /// KVM or TCG.
         accelerator: &'static str,
+    },
+    /// The guest's agent could not do what it was told.
+    #[error("the guest failed at {what}: {reason}")]
+    Step {
+        /// What was to be done.
+        what: &'static str,
+        /// The step and the error's number.
+        reason: String,
+    },
+    /// The guest's agent did not answer.
+    #[error("the guest did not answer within {seconds} s, at {what}")]
+    NoAnswer {
+        /// What was to be done.
+        what: &'static str,
+        /// The limit.
+        seconds: u64,
     },
     /// A disk of the VM could not grow on the host.
     #[error("the host ran out of disk space for the VM's `{0}` disk; the VM was stopped")]

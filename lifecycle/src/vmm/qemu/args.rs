@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::seed::Address;
 use crate::spec::{Net, VmSpec};
-use crate::vmm::{Accelerator, Disk, Format};
+use crate::vmm::{Accelerator, Disk, Memory};
 
 /// Descriptor on which QEMU finds its control connection.
 pub(crate) const QMP_FD: i32 = 3;
@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) console_log: Utf8PathBuf,
     pub(crate) disks: Vec<Disk>,
     pub(crate) tsc_khz: Option<u64>,
+    pub(crate) memory: Memory,
 }
 
 impl Config {
@@ -46,34 +47,37 @@ impl Config {
             Accelerator::Tcg => ("tcg,thread=multi", "max"),
         };
         push(args, "-name", &self.name);
-        push(args, "-machine", "microvm,acpi=on,rtc=on");
         push(args, "-accel", accelerator);
         push(args, "-cpu", cpu);
         push(args, "-smp", &self.spec.vcpu.to_string());
-        push(args, "-m", &format!("{}M", self.spec.ram));
+        self.memory(args);
         args.extend(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"].map(Into::into));
         push(args, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny");
         push(args, "-device", "virtio-rng-device");
     }
 
+    fn memory(&self, args: &mut Vec<String>) {
+        const MACHINE: &str = "microvm,acpi=on,rtc=on";
+        let size = format!("{}M", self.spec.ram);
+        push(args, "-m", &size);
+        let (file, share) = match &self.memory {
+            Memory::Private => return push(args, "-machine", MACHINE),
+            Memory::Kept(file) => (file, "on"),
+            Memory::Template(file) => (file, "off"),
+        };
+        push(args, "-machine", &format!("{MACHINE},memory-backend=memory"));
+        let file = escape(file);
+        let backend = format!("memory-backend-file,id=memory,size={size},mem-path={file}");
+        push(args, "-object", &format!("{backend},share={share}"));
+        if share == "off" {
+            push(args, "-incoming", "defer");
+        }
+    }
+
     fn boot(&self, args: &mut Vec<String>) {
         push(args, "-kernel", self.kernel.as_str());
         push(args, "-initrd", self.initrd.as_str());
-        push(args, "-append", &self.command_line());
-    }
-
-    /// The kernel's command line. A panic ends the VM at once (`panic=-1` and `-no-reboot`).
-    fn command_line(&self) -> String {
-        let mut words = vec![
-            "console=ttyS0 quiet reboot=t panic=-1 net.ifnames=0 random.trust_cpu=on".to_owned(),
-            // A throwaway guest gains nothing by these, and an emulated one pays dearly.
-            "mitigations=off nokaslr cryptomgr.notests".to_owned(),
-        ];
-        if self.accelerator == Accelerator::Tcg {
-            words.push("no_timer_check tsc=reliable".to_owned());
-            words.extend(self.tsc_khz.map(|khz| format!("tsc_early_khz={khz}")));
-        }
-        words.join(" ")
+        push(args, "-append", &command_line(self.accelerator, self.tsc_khz));
     }
 
     fn network(&self, args: &mut Vec<String>) {
@@ -96,23 +100,35 @@ impl Config {
     }
 }
 
+/// The kernel's command line. A panic ends the VM at once (`panic=-1` and `-no-reboot`).
+pub(crate) fn command_line(accelerator: Accelerator, tsc_khz: Option<u64>) -> String {
+    let mut words = vec![
+        "console=ttyS0 quiet reboot=t panic=-1 net.ifnames=0 random.trust_cpu=on".to_owned(),
+        // A throwaway guest gains nothing by these, and an emulated one pays dearly.
+        "mitigations=off nokaslr cryptomgr.notests".to_owned(),
+    ];
+    if accelerator == Accelerator::Tcg {
+        words.push("no_timer_check tsc=reliable".to_owned());
+        words.extend(tsc_khz.map(|khz| format!("tsc_early_khz={khz}")));
+    }
+    words.join(" ")
+}
+
 /// Adds a block node and its device. What is private is thrown away with the VM, so no write
 /// waits for the host's disk.
 fn push_disk(args: &mut Vec<String>, disk: &Disk) {
-    let Disk { serial, path, format, read_only } = disk;
-    let format = match format {
-        Format::Raw => "raw",
-        Format::Qcow2 => "qcow2",
-    };
+    let Disk { serial, path, base, read_only } = disk;
+    if let Some(base) = base {
+        let file = format!("file.driver=file,file.filename={}", escape(base));
+        let node = format!("driver=raw,node-name={serial}-base,read-only=on,{file}");
+        push(args, "-blockdev", &node);
+    }
+    let base = base.as_ref().map(|_| format!(",backing={serial}-base")).unwrap_or_default();
     let access = if *read_only { "read-only=on" } else { "read-only=off,cache.no-flush=on" };
-    let path = escape(path);
-    let file = format!("file.driver=file,file.filename={path}");
+    let file = format!("file.driver=file,file.filename={}", escape(path));
     let discard = if *read_only { "" } else { ",discard=unmap,file.discard=unmap" };
-    push(
-        args,
-        "-blockdev",
-        &format!("driver={format},node-name={serial},{access},{file}{discard}"),
-    );
+    let node = format!("driver=qcow2,node-name={serial},{access},{file}{base}{discard}");
+    push(args, "-blockdev", &node);
     push(args, "-device", &format!("virtio-blk-device,drive={serial},serial={serial}"));
 }
 
@@ -140,10 +156,11 @@ mod tests {
             disks: vec![Disk {
                 serial: "root",
                 path: "/r.qcow2".into(),
-                format: Format::Qcow2,
+                base: None,
                 read_only: false,
             }],
             tsc_khz: Some(2_000_000),
+            memory: Memory::Private,
         }
     }
 
@@ -157,11 +174,34 @@ mod tests {
 
     #[test]
     fn an_emulated_guest_is_told_its_clock_and_a_kvm_guest_is_not() {
-        let mut config = config();
-        assert!(config.command_line().contains("tsc_early_khz=2000000"));
-        config.accelerator = Accelerator::Kvm;
-        assert!(!config.command_line().contains("tsc"));
+        assert!(command_line(Accelerator::Tcg, Some(2_000_000)).contains("tsc_early_khz=2000000"));
+        assert!(!command_line(Accelerator::Kvm, None).contains("tsc"));
+        let config = Config { accelerator: Accelerator::Kvm, ..config() };
         assert!(config.args().contains(&"host".to_owned()));
+    }
+
+    #[test]
+    fn only_a_template_has_its_memory_shared_and_only_a_clone_waits_for_a_state() {
+        let with = |memory| Config { memory, ..config() }.args().join(" ");
+        let kept = with(Memory::Kept("/m".into()));
+        assert!(kept.contains("mem-path=/m,share=on") && !kept.contains("-incoming"), "{kept}");
+        let clone = with(Memory::Template("/m".into()));
+        assert!(clone.contains("mem-path=/m,share=off -incoming defer"), "{clone}");
+        assert!(!with(Memory::Private).contains("mem-path"));
+    }
+
+    #[test]
+    fn a_layer_lies_under_the_blank_disk() {
+        let mut config = config();
+        config.disks.push(Disk {
+            serial: "toolchain",
+            path: "/blank.qcow2".into(),
+            base: Some("/layer.erofs".into()),
+            read_only: true,
+        });
+        let args = config.args().join(" ");
+        assert!(args.contains("node-name=toolchain-base,read-only=on"), "{args}");
+        assert!(args.contains("/blank.qcow2,backing=toolchain-base"), "{args}");
     }
 
     #[test]

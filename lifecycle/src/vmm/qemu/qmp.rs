@@ -1,6 +1,7 @@
 //! QEMU's control protocol: one JSON object a line.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -8,14 +9,27 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 
+use crate::process::hand_over;
 use crate::vmm::VmmError;
+
+/// The name under which QEMU keeps the descriptor of a file of device state.
+const STATE: &str = "state";
 
 /// A control connection. Dropping it leaves QEMU as it is.
 #[derive(Debug)]
 pub(crate) struct Qmp {
     writer: OwnedWriteHalf,
     replies: mpsc::Receiver<Value>,
-    full_disk: watch::Receiver<Option<String>>,
+    seen: watch::Receiver<Seen>,
+}
+
+/// What QEMU's events have told so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// The node whose disk could not grow on the host.
+    pub(crate) full_disk: Option<String>,
+    /// The status of the state's transfer: `active`, `completed`, `failed`, …
+    migration: Option<String>,
 }
 
 impl Qmp {
@@ -23,9 +37,9 @@ impl Qmp {
     pub(crate) async fn negotiate(stream: UnixStream) -> Result<Self, VmmError> {
         let (reader, writer) = stream.into_split();
         let (reply, replies) = mpsc::channel(4);
-        let (full, full_disk) = watch::channel(None);
-        tokio::spawn(read_messages(reader, reply, full));
-        let mut this = Self { writer, replies, full_disk };
+        let (sender, seen) = watch::channel(Seen::default());
+        tokio::spawn(read_messages(reader, reply, sender));
+        let mut this = Self { writer, replies, seen };
         this.execute("qmp_capabilities", json!({})).await?;
         Ok(this)
     }
@@ -36,17 +50,9 @@ impl Qmp {
         command: &'static str,
         arguments: Value,
     ) -> Result<Value, VmmError> {
-        let request = format!("{}\n", json!({"execute": command, "arguments": arguments}));
+        let request = request(command, &arguments);
         self.writer.write_all(request.as_bytes()).await.map_err(VmmError::Control)?;
-        let ended = || VmmError::Control(io::ErrorKind::UnexpectedEof.into());
-        let mut reply = self.replies.recv().await.ok_or_else(ended)?;
-        match reply.get("error") {
-            Some(error) => Err(VmmError::Refused {
-                command,
-                reason: error["desc"].as_str().unwrap_or("no reason given").to_owned(),
-            }),
-            None => Ok(reply["return"].take()),
-        }
+        self.reply(command).await
     }
 
     /// The loopback port that leads to the guest's sshd.
@@ -60,17 +66,78 @@ impl Qmp {
         })
     }
 
-    /// A watch on the node whose disk could not grow, if that happened.
-    pub(crate) fn full_disk(&self) -> watch::Receiver<Option<String>> {
-        self.full_disk.clone()
+    /// Stops the guest and writes the state of its devices; memory that is in a shared file stays
+    /// there. The guest does not go on.
+    pub(crate) async fn save(&mut self, state: BorrowedFd<'_>) -> Result<(), VmmError> {
+        self.prepare_transfer(state).await?;
+        self.execute("stop", json!({})).await?;
+        self.execute("migrate", json!({"uri": format!("fd:{STATE}")})).await?;
+        self.transferred("migrate").await
+    }
+
+    /// Reads the state of the devices and has the guest go on from it.
+    pub(crate) async fn load(&mut self, state: BorrowedFd<'_>) -> Result<(), VmmError> {
+        self.prepare_transfer(state).await?;
+        self.execute("migrate-incoming", json!({"uri": format!("fd:{STATE}")})).await?;
+        self.transferred("migrate-incoming").await?;
+        self.execute("cont", json!({})).await.map(drop)
+    }
+
+    /// A watch on what QEMU's events tell.
+    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
+        self.seen.clone()
+    }
+
+    async fn prepare_transfer(&mut self, state: BorrowedFd<'_>) -> Result<(), VmmError> {
+        let on = |capability: &str| json!({"capability": capability, "state": true});
+        let capabilities = json!({"capabilities": [on("x-ignore-shared"), on("events")]});
+        self.execute("migrate-set-capabilities", capabilities).await?;
+        let command = "getfd";
+        let request = request(command, &json!({"fdname": STATE}));
+        let stream = self.writer.as_ref();
+        hand_over(stream, request.as_bytes(), state).await.map_err(VmmError::Control)?;
+        self.reply(command).await.map(drop)
+    }
+
+    /// Waits for the end of a transfer.
+    async fn transferred(&mut self, command: &'static str) -> Result<(), VmmError> {
+        let ended = |seen: &Seen| {
+            matches!(seen.migration.as_deref(), Some("completed" | "failed" | "cancelled"))
+        };
+        let seen = self.seen.wait_for(ended).await;
+        let status = seen.map_err(|_| gone())?.migration.clone().unwrap_or_default();
+        if status == "completed" {
+            return Ok(());
+        }
+        Err(VmmError::Refused { command, reason: format!("the transfer {status}") })
+    }
+
+    async fn reply(&mut self, command: &'static str) -> Result<Value, VmmError> {
+        let mut reply = self.replies.recv().await.ok_or_else(gone)?;
+        match reply.get("error") {
+            Some(error) => Err(VmmError::Refused {
+                command,
+                reason: error["desc"].as_str().unwrap_or("no reason given").to_owned(),
+            }),
+            None => Ok(reply["return"].take()),
+        }
     }
 }
 
-/// Sorts what QEMU sends into replies and the one event that nothing else would tell us.
+/// A command as one line.
+fn request(command: &str, arguments: &Value) -> String {
+    format!("{}\n", json!({"execute": command, "arguments": arguments}))
+}
+
+fn gone() -> VmmError {
+    VmmError::Control(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Sorts what QEMU sends into replies and the events that nothing else would tell us.
 async fn read_messages(
     reader: OwnedReadHalf,
     reply: mpsc::Sender<Value>,
-    full_disk: watch::Sender<Option<String>>,
+    seen: watch::Sender<Seen>,
 ) {
     let mut lines = BufReader::new(reader).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -79,11 +146,20 @@ async fn read_messages(
             if reply.send(message).await.is_err() {
                 return;
             }
-        } else if message["event"] == "BLOCK_IO_ERROR" && message["data"]["nospace"] == true {
-            let node = message["data"]["node-name"].as_str().unwrap_or("root");
-            full_disk.send_replace(Some(node.to_owned()));
-        } else if let Some(event) = message["event"].as_str() {
-            tracing::debug!(event, "QMP");
+            continue;
+        }
+        let data = &message["data"];
+        match message["event"].as_str() {
+            Some("BLOCK_IO_ERROR") if data["nospace"] == true => {
+                let node = data["node-name"].as_str().unwrap_or("root").to_owned();
+                seen.send_modify(|seen| seen.full_disk = Some(node));
+            }
+            Some("MIGRATION") => {
+                let status = data["status"].as_str().map(str::to_owned);
+                seen.send_modify(|seen| seen.migration = status);
+            }
+            Some(event) => tracing::debug!(event, "QMP"),
+            None => {}
         }
     }
 }

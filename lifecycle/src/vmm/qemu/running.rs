@@ -1,12 +1,13 @@
 //! A running QEMU: started, watched until the guest is ready, and killed.
 //!
 //! ```text
-//! launch ──► ready ──► (in use: `failure` resolves if it dies) ──► kill
-//!    └──────────┴── every failure carries the console's tail
+//! launch ─┬─► ready ──┬─► (in use: `failure` resolves if it dies) ─┬─► kill
+//!         └─► restore ┘                                            └─► save, for a template
+//!    every failure carries the console's tail
 //! ```
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -19,7 +20,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::args::{CONSOLE_FD, QMP_FD};
-use super::{Config, PROGRAM, qmp::Qmp};
+use super::qmp::{Qmp, Seen};
+use super::{Config, PROGRAM};
+use crate::agent::Batch;
 use crate::process::{last_lines, tie_to_parent};
 use crate::vmm::console::{Console, Sign};
 use crate::vmm::{Accelerator, VmmError};
@@ -34,7 +37,7 @@ pub(crate) struct Qemu {
     process: Process,
     console: Console,
     qmp: Qmp,
-    full_disk: watch::Receiver<Option<String>>,
+    seen: watch::Receiver<Seen>,
     stderr: Utf8PathBuf,
     accelerator: Accelerator,
 }
@@ -84,7 +87,8 @@ impl Qemu {
         let mut process = Process { child, lives_on: false };
         // The command holds the child's ends of the sockets: without it, they close with the child.
         drop(command);
-        let console = Console::follow(console);
+        let (output, input) = console.into_split();
+        let console = Console::follow(output, input);
         let qmp = tokio::select! {
             qmp = Qmp::negotiate(control) => qmp,
             status = process.child.wait() => return Err(ended(status?, &stderr)),
@@ -94,9 +98,9 @@ impl Qemu {
             Err(VmmError::Control(_)) => return Err(ended(process.child.wait().await?, &stderr)),
             Err(error) => return Err(error),
         };
-        let full_disk = qmp.full_disk();
+        let seen = qmp.seen();
         let accelerator = config.accelerator;
-        Ok(Self { process, console, qmp, full_disk, stderr, accelerator })
+        Ok(Self { process, console, qmp, seen, stderr, accelerator })
     }
 
     /// Waits until the guest's sshd listens, at most for `limit`.
@@ -106,21 +110,74 @@ impl Qemu {
                 Some(Sign::Ready) => Ok(()),
                 _ => Err(self.failure().await),
             },
-            error = failure(&mut self.process.child, &mut self.full_disk) => Err(self.explain(error).await),
+            error = failure(&mut self.process.child, &mut self.seen) => Err(self.explain(error).await),
             () = tokio::time::sleep(limit) => Err(VmmError::Silent {
                 seconds: limit.as_secs(),
-                accelerator: match self.accelerator {
-                    Accelerator::Kvm => "KVM",
-                    Accelerator::Tcg => "TCG",
-                },
+                accelerator: self.accelerator.as_str(),
             }),
         }
     }
 
     /// Resolves when the VM can no longer be used, with the reason.
     pub(crate) async fn failure(&mut self) -> VmmError {
-        let error = failure(&mut self.process.child, &mut self.full_disk).await;
+        let error = failure(&mut self.process.child, &mut self.seen).await;
         self.explain(error).await
+    }
+
+    /// Has the guest go on from a template's state.
+    pub(crate) async fn restore(&mut self, state: &Utf8Path) -> Result<(), VmmError> {
+        let state = fs::File::open(state)?;
+        match self.qmp.load(state.as_fd()).await {
+            // QEMU ends when it cannot read a state, and says why.
+            Err(VmmError::Control(_)) => Err(self.failure().await),
+            loaded => loaded,
+        }
+    }
+
+    /// Stops the guest for good and writes its devices' state to a new file.
+    pub(crate) async fn save(&mut self, state: &Utf8Path) -> Result<(), VmmError> {
+        let file = fs::File::options().read(true).write(true).create_new(true).open(state)?;
+        self.qmp.save(file.as_fd()).await?;
+        Ok(file.sync_data()?)
+    }
+
+    /// Has the guest's agent carry out a batch, within `limit`.
+    pub(crate) async fn perform(
+        &mut self,
+        what: &'static str,
+        batch: &Batch,
+        limit: Duration,
+    ) -> Result<(), VmmError> {
+        self.perform_beside(what, batch, limit, async { Ok(()) }).await
+    }
+
+    /// The same, while something else goes on in the guest. Whatever fails first ends both.
+    pub(crate) async fn perform_beside<T, E: From<VmmError>>(
+        &mut self,
+        what: &'static str,
+        batch: &Batch,
+        limit: Duration,
+        other: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let Self { console, process, seen, .. } = self;
+        let performing = async { console.perform(what, batch, limit).await.map_err(E::from) };
+        let both = async { tokio::try_join!(performing, other) };
+        let end = tokio::select! {
+            done = both => return done.map(|((), other)| other),
+            end = failure(&mut process.child, seen) => end,
+        };
+        Err(self.explain(end).await.into())
+    }
+
+    /// Awaits something that needs the guest; the VM's end ends it.
+    pub(crate) async fn attend<T, E: From<VmmError>>(
+        &mut self,
+        other: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        tokio::select! {
+            done = other => done,
+            error = self.failure() => Err(error.into()),
+        }
     }
 
     /// Where the guest's sshd is reached from this host.
@@ -170,10 +227,10 @@ enum End {
 }
 
 /// Waits for the end.
-async fn failure(child: &mut Child, full: &mut watch::Receiver<Option<String>>) -> End {
+async fn failure(child: &mut Child, seen: &mut watch::Receiver<Seen>) -> End {
     let filled = async {
-        match full.wait_for(Option::is_some).await {
-            Ok(node) => node.clone().unwrap_or_default(),
+        match seen.wait_for(|seen| seen.full_disk.is_some()).await {
+            Ok(seen) => seen.full_disk.clone().unwrap_or_default(),
             // QEMU closed its control connection: its end is what counts.
             Err(_) => std::future::pending().await,
         }

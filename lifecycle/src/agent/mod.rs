@@ -1,0 +1,142 @@
+//! What the host has the guest's agent do: batches of steps, as text for the console.
+//!
+//! The agent itself is a program of its own, in `agent/`; [`PROGRAM`] is what that was built to.
+//! Sending a batch is the VMM's business, which holds the console.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use camino::Utf8Path;
+
+/// The agent: a static executable.
+pub(crate) const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
+
+/// A disk to be mounted in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// The serial number that the VMM gives the disk: at most 20 bytes of `[a-z0-9-]`.
+    pub(crate) serial: &'static str,
+    /// Filesystem type.
+    pub(crate) filesystem: &'static str,
+    /// Mount options, comma-separated.
+    pub(crate) options: &'static str,
+    /// Mount point in the guest.
+    pub(crate) path: camino::Utf8PathBuf,
+}
+
+/// Steps to be carried out in order, the rest left out after one that fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Batch {
+    lines: String,
+}
+
+impl Batch {
+    /// One without steps.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Feeds the kernel's random number generator and makes it start afresh from that.
+    pub(crate) fn seed(self, seed: &[u8; 64]) -> Self {
+        let hex = seed.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        self.step(&["seed", &hex])
+    }
+
+    /// Sets the wall clock.
+    pub(crate) fn clock(self, now: SystemTime) -> Self {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.step(&["clock", &since.as_secs().to_string(), &since.subsec_nanos().to_string()])
+    }
+
+    /// Names the guest.
+    pub(crate) fn hostname(self, name: &str) -> Self {
+        self.step(&["hostname", name])
+    }
+
+    /// Gives a network device another hardware address.
+    pub(crate) fn address(self, device: &str, address: &str) -> Self {
+        self.step(&["address", device, address])
+    }
+
+    /// Writes a file; its directory must be there.
+    pub(crate) fn file(self, path: &str, mode: u32, content: &str) -> Self {
+        self.step(&["file", path, &mode.to_string(), content])
+    }
+
+    /// Makes a directory and those above it.
+    pub(crate) fn directory(self, path: &str) -> Self {
+        self.step(&["directory", path])
+    }
+
+    /// Makes a symbolic link.
+    pub(crate) fn link(self, path: &str, target: &str) -> Self {
+        self.step(&["link", path, target])
+    }
+
+    /// Shows one place in another.
+    pub(crate) fn bind(self, from: &str, to: &str) -> Self {
+        self.step(&["bind", from, to])
+    }
+
+    /// Mounts a disk, and makes its mount point.
+    pub(crate) fn disk(self, mount: &Mount) -> Self {
+        let Mount { serial, filesystem, options, path } = mount;
+        self.step(&["disk", serial, filesystem, options, path.as_str()])
+    }
+
+    /// Mounts an overlay filesystem; its directories must be there.
+    pub(crate) fn overlay(self, path: &Utf8Path, lower: &str, upper: &str, work: &str) -> Self {
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        self.step(&["overlay", path.as_str(), &options])
+    }
+
+    /// Writes a filesystem out and holds it still.
+    pub(crate) fn freeze(self, path: &str) -> Self {
+        self.step(&["freeze", path])
+    }
+
+    /// Waits until no connection is open, for so many seconds at most, and writes all out.
+    pub(crate) fn settle(self, seconds: u64) -> Self {
+        self.step(&["settle", &seconds.to_string()])
+    }
+
+    /// This batch and then another.
+    pub(crate) fn then(mut self, other: &Self) -> Self {
+        self.lines.push_str(&other.lines);
+        self
+    }
+
+    /// The text for the console.
+    pub(crate) fn text(&self, number: u64) -> String {
+        format!("begin\t{number}\n{}go\n", self.lines)
+    }
+
+    fn step(mut self, fields: &[&str]) -> Self {
+        for (at, field) in fields.iter().enumerate() {
+            if at > 0 {
+                self.lines.push('\t');
+            }
+            escape(field, &mut self.lines);
+        }
+        self.lines.push('\n');
+        self
+    }
+}
+
+/// Has a field hold neither tabs nor line ends.
+fn escape(field: &str, to: &mut String) {
+    for char in field.chars() {
+        match char {
+            '\\' => to.push_str("\\\\"),
+            '\n' => to.push_str("\\n"),
+            '\t' => to.push_str("\\t"),
+            other => to.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

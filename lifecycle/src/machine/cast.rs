@@ -1,0 +1,149 @@
+//! Making a template: a guest is booted, warmed up, made quiet and frozen.
+//!
+//! ```text
+//! boot ─► ready ─► logged in ─► warm ─► logged out ─► quiet ─► saved
+//! ```
+//!
+//! The guest has no name, no disks but its root and no workspace, and when it is frozen nobody is
+//! connected to it: what clones share is only what every guest of the shape has.
+
+use std::time::Duration;
+
+use camino::Utf8Path;
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+
+use super::Plan;
+use super::boot_set::{BootSet, root_size};
+use super::plan::Host;
+use super::ready::{ssh_config, step, wait_for_systemd};
+use super::slots::Slots;
+use crate::agent::Batch;
+use crate::error::{Cause, During as _, Error};
+use crate::event::Stage;
+use crate::exec::{GuestCommand, stream};
+use crate::overlay::{blank, qcow2};
+use crate::rundir::RunDir;
+use crate::rundir::run::control_path;
+use crate::session::{Keys, Master};
+use crate::spec::Init;
+use crate::sync::sftp_options;
+use crate::template::{MEMORY, OVERLAY, ROOT, STATE};
+use crate::vmm::qemu::{Config, Qemu};
+use crate::vmm::{Accelerator, Memory, clock};
+
+/// How long the guest may take until nobody is connected.
+const QUIET_SECONDS: u64 = 20;
+
+/// What is waited for before a guest is frozen: work that every clone would repeat.
+const SETTLED: &str = "while pidof resize2fs >/dev/null; do sleep 0.05; done";
+
+/// Makes a template of the plan's shape in `made`, which becomes `place`.
+pub(super) async fn cast(
+    plan: &Plan,
+    accelerator: Accelerator,
+    keys: &Keys,
+    segment: &[u8],
+    host: Host<'_>,
+    made: &Utf8Path,
+    place: &Utf8Path,
+) -> Result<(), Error> {
+    let layout = host.layout;
+    let run_dir = RunDir::create(layout, None).await.during(Stage::Template)?;
+    let mut record = plan.record(layout, &run_dir);
+    record.meta.owns.clear();
+    let config = config(plan, accelerator, segment, host, made, &run_dir).await;
+    let config = config.during(Stage::Template)?;
+    record.config = serde_json::json!({ "qemu": config.args() });
+    record.write(run_dir.path()).during(Stage::Template)?;
+
+    let mut vmm = Qemu::launch(&config, run_dir.path(), false).await.during(Stage::Boot)?;
+    let limit = Duration::from_millis(plan.spec.boot_timeout_ms);
+    if let Err(error) = vmm.ready(limit).await {
+        let console = Some(vmm.console_tail());
+        return Err(Error { console, ..Cause::from(error).during(Stage::Boot) });
+    }
+    let control = control_path(layout, run_dir.name());
+    if let Err(cause) = warm(&mut vmm, plan.spec.init, &run_dir, &control, keys).await {
+        let console = Some(vmm.console_tail());
+        return Err(Error { console, ..cause.during(Stage::Connect) });
+    }
+    freeze(&mut vmm, plan, made, place).await.during(Stage::Template)?;
+    vmm.kill().await;
+    Ok(())
+}
+
+/// The VM: of the plan's shape, with nothing in its slots.
+async fn config(
+    plan: &Plan,
+    accelerator: Accelerator,
+    segment: &[u8],
+    host: Host<'_>,
+    made: &Utf8Path,
+    run_dir: &RunDir,
+) -> Result<Config, Cause> {
+    let set = BootSet::make(&plan.boot, &plan.spec, segment, made).await?;
+    let memory = made.join(MEMORY);
+    // Only its owner may read it; QEMU would leave that to the umask.
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&memory)?;
+    file.set_len(u64::from(plan.spec.ram.get()) << 20)?;
+    let blank = blank::ensure(host.layout).await?;
+    let slots = Slots { layers: &[], workspace: None };
+    Ok(Config {
+        name: run_dir.name().to_string(),
+        accelerator,
+        kernel: set.kernel,
+        initrd: set.initrd,
+        console_log: run_dir.path().join("console.log"),
+        disks: slots.disks(&set.root, &blank, run_dir.path())?,
+        tsc_khz: (accelerator == Accelerator::Tcg).then(clock::tsc_khz).flatten(),
+        spec: plan.spec.clone(),
+        memory: Memory::Kept(memory),
+    })
+}
+
+/// Does what a first user of the guest would do, so that clones find it in memory, and leaves.
+async fn warm(
+    vmm: &mut Qemu,
+    init: Init,
+    run_dir: &RunDir,
+    control: &Utf8Path,
+    keys: &Keys,
+) -> Result<(), Cause> {
+    let config = ssh_config(vmm, run_dir, control, keys).await?;
+    let master = vmm.attend(async { Ok::<_, Cause>(Master::connect(config).await?) }).await?;
+    let warming = async {
+        if init == Init::Systemd {
+            wait_for_systemd(&master).await?;
+        }
+        step(&master, "waiting for the root disk to grow", SETTLED.to_owned()).await?;
+        visit(&master).await
+    };
+    let warmed = vmm.attend(warming).await;
+    master.close().await;
+    warmed
+}
+
+/// A command and a file transfer.
+async fn visit(master: &Master) -> Result<(), Cause> {
+    stream::capture(master, &GuestCommand::new(vec!["true".into()])).await?;
+    let sftp = master.sftp(sftp_options()).await?;
+    sftp.close().await.map_err(std::io::Error::other)?;
+    Ok(())
+}
+
+/// Waits until nobody is connected, and saves all there is.
+async fn freeze(
+    vmm: &mut Qemu,
+    plan: &Plan,
+    made: &Utf8Path,
+    place: &Utf8Path,
+) -> Result<(), Cause> {
+    let quiet = Batch::new().settle(QUIET_SECONDS);
+    let limit = Duration::from_secs(QUIET_SECONDS + 10);
+    vmm.perform("making the guest quiet", &quiet, limit).await?;
+    vmm.save(&made.join(STATE)).await?;
+    let size = root_size(&plan.boot, &plan.spec)?;
+    qcow2::create_ahead(&made.join(OVERLAY), &place.join(ROOT), size).await?;
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Getting into a guest that is up, and waiting for what it is still about.
+
+use std::time::Duration;
+
+use camino::Utf8Path;
+
+use crate::error::Cause;
+use crate::exec::{ExecError, GuestCommand, stream};
+use crate::process::last_lines;
+use crate::rundir::RunDir;
+use crate::session::{Endpoint, Keys, Master, SshConfig};
+use crate::vmm::VmmError;
+use crate::vmm::qemu::Qemu;
+
+/// How long systemd may take to bring everything up.
+const SYSTEMD_LIMIT: Duration = Duration::from_secs(180);
+
+/// Writes how the guest is reached.
+pub(super) async fn ssh_config(
+    vmm: &mut Qemu,
+    run_dir: &RunDir,
+    control: &Utf8Path,
+    keys: &Keys,
+) -> Result<SshConfig, Cause> {
+    let endpoint = Endpoint(vmm.ssh_address().await?);
+    Ok(SshConfig::write(run_dir.path(), control, &endpoint, keys)?)
+}
+
+/// systemd is complete when no job is left; a failed unit is the user's to judge.
+pub(super) async fn wait_for_systemd(master: &Master) -> Result<(), Cause> {
+    let script = "until systemctl is-system-running --wait >/run/banger/systemd; do \
+                  grep -q degraded /run/banger/systemd && exit 0; sleep 0.2; done";
+    let waiting = step(master, "waiting for systemd", script.to_owned());
+    match tokio::time::timeout(SYSTEMD_LIMIT, waiting).await {
+        Ok(done) => Ok(done?),
+        Err(_) => {
+            Err(VmmError::Silent { seconds: SYSTEMD_LIMIT.as_secs(), accelerator: "systemd" }
+                .into())
+        }
+    }
+}
+
+/// Runs a step of ours in the guest; its failure carries what it wrote.
+pub(super) async fn step(
+    master: &Master,
+    what: &'static str,
+    script: String,
+) -> Result<(), ExecError> {
+    // The initrd's busybox: static, and warm in the guest's page cache since the boot.
+    let shell = ["/run/banger/busybox", "sh", "-c"].map(Into::into);
+    let command = GuestCommand::new(shell.into_iter().chain([script.into()]).collect());
+    let (status, _, stderr) = stream::capture(master, &command).await?;
+    if status == 0 {
+        return Ok(());
+    }
+    let stderr = last_lines(&String::from_utf8_lossy(&stderr), 5);
+    Err(ExecError::Step { what, status, stderr })
+}

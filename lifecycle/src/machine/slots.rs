@@ -1,0 +1,90 @@
+//! The disks of a VM beside its root: a fixed set of slots, so that all VMs of one shape have the
+//! same devices, whatever is in them.
+//!
+//! | slot | holds | the guest mounts it at |
+//! |---|---|---|
+//! | `toolchain` | the toolchain layer | the layer's own place |
+//! | `dependencies` | the dependency layer | the layer's own place |
+//! | `work` | the workspace disk | [`WORK`] |
+//!
+//! All are of one size; an empty one is the blank disk.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::agent::Mount;
+use crate::error::Cause;
+use crate::layer::{Layer, LayerKind};
+use crate::overlay::{WorkspaceDisk, blank};
+use crate::vmm::Disk;
+
+/// Where the guest mounts the workspace disk.
+pub(super) const WORK: &str = "/run/banger/work";
+
+/// What is in the slots.
+#[derive(Debug)]
+pub(super) struct Slots<'a> {
+    pub(super) layers: &'a [Layer],
+    pub(super) workspace: Option<&'a WorkspaceDisk>,
+}
+
+impl Slots<'_> {
+    /// Every disk of a VM: the root disk, then the slots. What is private to the VM and has no
+    /// place yet is made in `dir`.
+    pub(super) fn disks(
+        &self,
+        root: &Utf8Path,
+        blank: &Utf8Path,
+        dir: &Utf8Path,
+    ) -> Result<Vec<Disk>, Cause> {
+        let root = Disk { serial: "root", path: root.to_owned(), base: None, read_only: false };
+        let layer = |kind| Disk {
+            serial: serial(kind),
+            path: blank.to_owned(),
+            base: self.layer(kind).map(|layer| layer.image().to_owned()),
+            read_only: true,
+        };
+        let (toolchain, dependencies) =
+            (layer(LayerKind::Toolchain), layer(LayerKind::Dependencies));
+        let work = match self.workspace {
+            Some(disk) => disk.top().to_owned(),
+            None => empty_work_disk(blank, dir)?,
+        };
+        let work = Disk { serial: "work", path: work, base: None, read_only: false };
+        Ok(vec![root, toolchain, dependencies, work])
+    }
+
+    /// What the guest has to mount.
+    pub(super) fn mounts(&self) -> Vec<Mount> {
+        let layers = self.layers.iter().map(|layer| Mount {
+            serial: serial(layer.id().kind),
+            filesystem: "erofs",
+            options: "ro,noatime",
+            path: layer.mount_point().to_owned(),
+        });
+        let work = self.workspace.map(|_| Mount {
+            serial: "work",
+            filesystem: "ext4",
+            options: "rw,noatime,noinit_itable",
+            path: WORK.into(),
+        });
+        layers.chain(work).collect()
+    }
+
+    fn layer(&self, kind: LayerKind) -> Option<&Layer> {
+        self.layers.iter().find(|layer| layer.id().kind == kind)
+    }
+}
+
+fn empty_work_disk(blank: &Utf8Path, dir: &Utf8Path) -> Result<Utf8PathBuf, Cause> {
+    let path = dir.join("work.qcow2");
+    blank::copy(blank, &path)?;
+    Ok(path)
+}
+
+/// The serial number of a layer's slot.
+fn serial(kind: LayerKind) -> &'static str {
+    match kind {
+        LayerKind::Toolchain => "toolchain",
+        LayerKind::Dependencies => "dependencies",
+    }
+}

@@ -1,0 +1,292 @@
+//! A directory of things that are made once and used by many processes.
+//!
+//! ```text
+//! <shelf>/<name>/         a thing, whole and never written again; `lock` is shared by its users
+//! <shelf>/.lock-<name>    held by who makes or removes it
+//! <shelf>/.tmp-<name>/    being made (in `made`), or being removed
+//! ```
+//!
+//! Names come from content, so a thing that is there is the right one. Any process may be killed
+//! at any time: what is half made is never under its name, and [`Shelf::sweep`] removes it.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::SystemTime;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+
+use super::FileLock;
+
+/// The things of one kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Shelf {
+    dir: Utf8PathBuf,
+}
+
+/// A thing in use: it is not removed while this lives.
+#[must_use = "the thing may be removed when this is dropped"]
+#[derive(Debug)]
+pub(crate) struct Lease {
+    dir: Utf8PathBuf,
+    lock: FileLock,
+}
+
+impl Lease {
+    /// The thing's directory.
+    pub(crate) fn dir(&self) -> &Utf8Path {
+        &self.dir
+    }
+
+    /// The shared lock, for handing it on.
+    pub(crate) fn lock(&self) -> &FileLock {
+        &self.lock
+    }
+}
+
+/// The right to make or remove one thing, and a directory to make it in.
+#[must_use = "somebody else may make the thing when this is dropped"]
+#[derive(Debug)]
+pub(crate) struct Turn {
+    scratch: Utf8PathBuf,
+    place: Utf8PathBuf,
+    _lock: FileLock,
+}
+
+impl Shelf {
+    /// Looks for things in `dir`; creates nothing yet.
+    pub(crate) fn new(dir: Utf8PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Where the things are.
+    pub(crate) fn dir(&self) -> &Utf8Path {
+        &self.dir
+    }
+
+    /// Where one thing is, or would be.
+    pub(crate) fn place(&self, name: &str) -> Utf8PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Takes a thing into use, where it is there and `whole` says that nothing of it lacks.
+    pub(crate) async fn open(
+        &self,
+        name: &str,
+        whole: impl Fn(&Utf8Path) -> bool,
+    ) -> io::Result<Option<Lease>> {
+        let dir = self.place(name);
+        let path = dir.join("lock");
+        // Nobody holds it exclusively for long: only removing does, and a glance by a listing.
+        let lock = match FileLock::shared(&path).await {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // Between opening the file and locking it the thing may have been removed or replaced.
+        if !is_same_file(lock.file(), &path) || !whole(&dir) {
+            return Ok(None);
+        }
+        if let Err(error) = lock.file().set_modified(SystemTime::now()) {
+            tracing::debug!(%dir, %error, "cannot note when it was used");
+        }
+        Ok(Some(Lease { dir, lock }))
+    }
+
+    /// Takes the turn to make a thing; calls `waiting` where somebody else has it.
+    pub(crate) async fn turn(&self, name: &str, waiting: impl FnOnce()) -> io::Result<Turn> {
+        fs::create_dir_all(&self.dir)?;
+        let path = self.lock_path(name);
+        let lock = match FileLock::try_exclusive(&path)? {
+            Some(lock) => lock,
+            None => {
+                waiting();
+                FileLock::exclusive(&path).await?
+            }
+        };
+        Ok(Turn { scratch: self.scratch(name), place: self.place(name), _lock: lock })
+    }
+
+    /// Removes a thing; `false` where somebody uses it, makes it or removes it.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<bool> {
+        let Some(_turn) = FileLock::try_exclusive(&self.lock_path(name))? else {
+            return Ok(false);
+        };
+        let dir = self.place(name);
+        let Some(_unused) = FileLock::try_exclusive(&dir.join("lock"))? else {
+            return Ok(false);
+        };
+        // In one step out of sight, then at leisure; a kill in between leaves it to the sweep.
+        let scratch = self.scratch(name);
+        remove_if_there(&scratch)?;
+        fs::rename(&dir, &scratch)?;
+        fs::remove_dir_all(&scratch)?;
+        Ok(true)
+    }
+
+    /// Puts a thing out of sight although it may be in use: who uses it keeps the open files.
+    pub(crate) async fn discard(&self, name: &str) -> io::Result<()> {
+        let turn = self.turn(name, || {}).await?;
+        turn.clear().await?;
+        match fs::rename(&turn.place, &turn.scratch) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        turn.clear().await
+    }
+
+    /// The working directories of makers that were killed.
+    pub(crate) fn unfinished(&self) -> io::Result<Vec<Utf8PathBuf>> {
+        self.visit_unfinished(|_| Ok(()))
+    }
+
+    /// Removes those, and returns them.
+    pub(crate) fn sweep(&self) -> io::Result<Vec<Utf8PathBuf>> {
+        self.visit_unfinished(remove_if_there)
+    }
+
+    fn visit_unfinished(
+        &self,
+        visit: impl Fn(&Utf8Path) -> io::Result<()>,
+    ) -> io::Result<Vec<Utf8PathBuf>> {
+        let mut found = Vec::new();
+        for name in self.entries()? {
+            let Some(name) = name.strip_prefix(".tmp-") else { continue };
+            if let Some(_turn) = FileLock::try_exclusive(&self.lock_path(name))? {
+                visit(&self.scratch(name))?;
+                found.push(self.scratch(name));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The names of all things.
+    pub(crate) fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.entries()?.into_iter().filter(|name| !name.starts_with('.')).collect())
+    }
+
+    /// Whether somebody uses a thing.
+    pub(crate) fn in_use(&self, name: &str) -> bool {
+        matches!(FileLock::try_exclusive(&self.place(name).join("lock")), Ok(None))
+    }
+
+    /// When a thing was last taken into use.
+    pub(crate) fn used(&self, name: &str) -> SystemTime {
+        let lock = fs::metadata(self.place(name).join("lock"));
+        lock.and_then(|lock| lock.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    fn entries(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn lock_path(&self, name: &str) -> Utf8PathBuf {
+        self.dir.join(format!(".lock-{name}"))
+    }
+
+    fn scratch(&self, name: &str) -> Utf8PathBuf {
+        self.dir.join(format!(".tmp-{name}"))
+    }
+}
+
+impl Turn {
+    /// Makes the directory to work in, empty, and in it the one that [`Turn::publish`] moves.
+    pub(crate) async fn begin(&self) -> io::Result<(Utf8PathBuf, Utf8PathBuf)> {
+        self.clear().await?;
+        let made = self.made();
+        fs::create_dir_all(&made)?;
+        Ok((self.scratch.clone(), made))
+    }
+
+    /// Where the thing will be.
+    pub(crate) fn place(&self) -> &Utf8Path {
+        &self.place
+    }
+
+    /// Puts what was made where users look, in the place of a damaged one.
+    pub(crate) fn publish(&self) -> io::Result<()> {
+        fs::write(self.made().join("lock"), "")?;
+        if self.place.exists() {
+            // Who has it open keeps its files.
+            fs::rename(&self.place, self.scratch.join("damaged"))?;
+        }
+        fs::rename(self.made(), &self.place)
+    }
+
+    /// Removes the working directory, which may hold tens of thousands of files, off the async
+    /// threads.
+    pub(crate) async fn clear(&self) -> io::Result<()> {
+        let dir = self.scratch.clone();
+        tokio::task::spawn_blocking(move || remove_if_there(&dir))
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    fn made(&self) -> Utf8PathBuf {
+        self.scratch.join("made")
+    }
+}
+
+fn is_same_file(open: &std::fs::File, path: &Utf8Path) -> bool {
+    let Ok(there) = fs::metadata(path) else {
+        return false;
+    };
+    open.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+}
+
+fn remove_if_there(dir: &Utf8Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf() -> (tempfile::TempDir, Shelf) {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(Utf8Path::from_path(dir.path()).unwrap().join("shelf"));
+        (dir, shelf)
+    }
+
+    async fn make(shelf: &Shelf, name: &str) {
+        let turn = shelf.turn(name, || {}).await.unwrap();
+        let (_, made) = turn.begin().await.unwrap();
+        fs::write(made.join("content"), name).unwrap();
+        turn.publish().unwrap();
+        turn.clear().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_on_a_thing_that_was_replaced_meanwhile_does_not_count() {
+        let (_dir, shelf) = shelf();
+        make(&shelf, "a").await;
+        let path = shelf.place("a").join("lock");
+        let lock = FileLock::try_shared(&path).unwrap().unwrap();
+        assert!(is_same_file(lock.file(), &path));
+        fs::remove_file(&path).unwrap();
+        assert!(!is_same_file(lock.file(), &path));
+        fs::write(&path, "").unwrap();
+        assert!(!is_same_file(lock.file(), &path));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_use_is_not_removed_but_may_be_put_out_of_sight() {
+        let (_dir, shelf) = shelf();
+        make(&shelf, "a").await;
+        let lease = shelf.open("a", |_| true).await.unwrap().unwrap();
+        assert!(shelf.in_use("a") && !shelf.remove("a").unwrap());
+        shelf.discard("a").await.unwrap();
+        assert!(shelf.open("a", |_| true).await.unwrap().is_none());
+        drop(lease);
+        make(&shelf, "a").await;
+        assert!(shelf.remove("a").unwrap());
+        assert!(shelf.names().unwrap().is_empty());
+    }
+}
