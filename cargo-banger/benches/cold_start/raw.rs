@@ -1,0 +1,96 @@
+//! The floor: `raw-boot.sh`, with the arguments of a VM that cargo-banger has booted.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fs_err as fs;
+use serde_json::Value;
+
+use crate::Result;
+use crate::banger::{Banger, Run, timed};
+
+/// All that the script needs.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    seed: PathBuf,
+    base: String,
+    args: Vec<String>,
+}
+
+impl Raw {
+    /// Boots a VM with cargo-banger, and keeps its arguments and files.
+    pub(crate) fn record(banger: &Banger) -> Result<Self> {
+        let vm = banger.open("bench-recorded")?;
+        let run = vm.directory().to_owned();
+        let record: Value = serde_json::from_str(&fs::read_to_string(run.join("vm.json"))?)?;
+        let digest = record["meta"]["image"].as_str().ok_or("the VM has no image of banger's")?;
+        let base = banger.home().join("cache/images").join(digest).join("rootfs.ext4");
+        let args = record["config"]["qemu"].as_array().ok_or("the VM is not QEMU's")?;
+        let args: Vec<&str> = args.iter().filter_map(Value::as_str).collect();
+        let seed = banger.home().join("seed");
+        fs::create_dir(&seed)?;
+        for file in ["initrd.cpio", "ssh_config", "known_hosts"] {
+            fs::copy(run.join(file), seed.join(file))?;
+        }
+        drop(vm);
+        let args = by_hand(&args, &run, &seed);
+        Ok(Self { seed, base: base.to_string_lossy().into_owned(), args })
+    }
+
+    /// Whether the guest's processor is emulated.
+    pub(crate) fn is_emulated(&self) -> bool {
+        self.args.iter().any(|arg| arg.starts_with("tcg"))
+    }
+
+    /// Runs the script and measures it.
+    pub(crate) fn measure(&self) -> Result<Run> {
+        let port = free_port()?;
+        let args = self.args.iter().map(|arg| arg.replace(":0-:22", &format!(":{port}-:22")));
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/raw-boot.sh");
+        let mut command = Command::new(script);
+        command.arg(&self.base).arg(&self.seed).arg(port.to_string()).args(args);
+        let began = SystemTime::now();
+        let (output, run) = timed(&mut command)?;
+        let began = began.duration_since(UNIX_EPOCH)?.as_secs_f64() * 1e3;
+        let marks = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(Run { stages: stages(&marks, began, run.wall), ..run })
+    }
+}
+
+/// cargo-banger's arguments without what only its supervision needs.
+fn by_hand(args: &[&str], run: &Path, seed: &Path) -> Vec<String> {
+    let (run, seed) = (run.to_string_lossy(), seed.to_string_lossy());
+    let mut kept = Vec::new();
+    let mut args = args.iter().peekable();
+    while let Some(arg) = args.next() {
+        if matches!(*arg, "-chardev" | "-serial" | "-mon") {
+            args.next();
+            continue;
+        }
+        let arg = arg.replace(&format!("{run}/root.qcow2"), "root.qcow2");
+        kept.push(arg.replace(&*run, &seed));
+    }
+    kept
+}
+
+/// A port that was free just now.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// The script's marks as stages; what follows the last is the teardown.
+fn stages(marks: &str, began: f64, wall: f64) -> Vec<(String, f64)> {
+    let mut stages = Vec::new();
+    let mut last = began;
+    for line in marks.lines() {
+        let Some((name, nanos)) = line.split_once(' ') else { continue };
+        let Ok(nanos) = nanos.parse::<f64>() else { continue };
+        let at = nanos / 1e6;
+        stages.push((name.to_owned(), at - last));
+        last = at;
+    }
+    stages.push(("teardown".to_owned(), began + wall - last));
+    stages
+}

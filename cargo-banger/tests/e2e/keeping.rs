@@ -1,0 +1,47 @@
+//! VMs that stay after their command: listed, entered, stopped.
+
+use crate::common::TestEnvironment;
+
+#[test]
+fn a_kept_vm_is_listed_entered_and_stopped() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let script = "echo kept >/root/mark";
+    env.banger(["run", "--no-sync", "--keep", "--name", "stayer", "--", "sh", "-c", script])
+        .run()
+        .code(0)
+        .says(&["cargo banger shell stayer", "cargo banger stop stayer"]);
+    env.banger(["gc", "--check"]).run().code(0);
+
+    let listed = env.banger(["ps", "--json"]).run().code(0);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["meta"]["name"], "stayer", "{listed}");
+    assert_eq!(listed[0]["attended"], false, "{listed}");
+
+    let shell = env.banger(["shell", "stayer"]).input("cat /root/mark\nexit 5\n").run().code(5);
+    assert!(shell.text().contains("kept"), "{shell}");
+
+    env.banger(["run", "--no-sync", "--name", "stayer", "--", "true"])
+        .run()
+        .code(240)
+        .says(&["`stayer`", "cargo banger stop stayer"]);
+
+    env.banger(["stop", "stayer"]).run().code(0);
+    env.assert_nothing_left();
+    env.banger(["stop", "stayer"]).run().code(240).says(&["no VM is named `stayer`"]);
+    env.banger(["shell", "stayer"]).run().code(240).says(&["no VM is named `stayer`"]);
+}
+
+#[test]
+fn keep_on_failure_keeps_failures_only() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let run = |command: &str| {
+        let args = ["run", "--no-sync", "--keep-on-failure", "--name", "maybe", "--", command];
+        env.banger(args).run()
+    };
+    run("true").code(0).does_not_say("stays");
+    env.assert_nothing_left();
+    run("false").code(1).says(&["maybe stays"]);
+    assert_eq!(env.run_directories().len(), 1);
+    env.banger(["stop", "maybe"]).run().code(0);
+    env.assert_nothing_left();
+}

@@ -1,0 +1,45 @@
+//! On a terminal, which `script` of util-linux provides.
+
+use camino::Utf8Path;
+
+use crate::common::{BANGER, Program, TestEnvironment, skip};
+
+#[test]
+fn a_command_gets_the_terminal_its_size_and_its_ctrl_c() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let script = "stty size; test -t 0 && test -t 1 && test -t 2 && exit 6";
+    let command =
+        format!("stty cols 97 rows 31; {BANGER} banger run --no-sync -- sh -c '{script}'");
+    let Some(terminal) = on_terminal(&env, &command) else { return };
+    let outcome = terminal.run().code(6);
+    assert!(outcome.text().contains("31 97"), "{outcome}");
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_shell_reads_the_terminal_and_ends_with_its_own_status() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let command = format!("stty cols 97 rows 31; {BANGER} banger shell --no-sync");
+    let Some(terminal) = on_terminal(&env, &command) else { return };
+    let mut running = terminal.interactive().start();
+    running.wait_for_stdout("# ");
+    running.write("stty size; echo sleep$((40 + 2)); sleep 600; echo on\n");
+    running.wait_for_stdout("sleep42");
+    // The key ends the list of commands and not the shell.
+    running.write("\x03");
+    running.write("echo back$((40 + 2))\n");
+    running.wait_for_stdout("back42");
+    running.write("exit 4\n");
+    let outcome = running.finish().code(4);
+    assert!(outcome.text().contains("31 97"), "{outcome}");
+    env.assert_nothing_left();
+}
+
+/// A command line whose standard streams are a terminal.
+fn on_terminal(env: &TestEnvironment, command: &str) -> Option<Program> {
+    if !Utf8Path::new("/usr/bin/script").exists() {
+        skip("there is no `script`, which gives a program a terminal");
+        return None;
+    }
+    Some(env.program("/usr/bin/script").args(["-qec", command, "/dev/null"]))
+}
