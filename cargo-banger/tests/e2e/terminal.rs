@@ -23,7 +23,8 @@ fn a_shell_reads_the_terminal_and_ends_with_its_own_status() {
     let Some(terminal) = on_terminal(&env, &command) else { return };
     let mut running = terminal.interactive().start();
     running.wait_for_stdout("# ");
-    running.write("stty size; echo sleep$((40 + 2)); sleep 600; echo on\n");
+    // What says so is what the key is meant for: the shell itself might not mind it yet.
+    running.write("stty size; sh -c 'echo sleep$((40 + 2)); exec sleep 600'; echo on\n");
     running.wait_for_stdout("sleep42");
     // The key ends the list of commands and not the shell.
     running.write("\x03");

@@ -7,6 +7,7 @@
 //! The guest has no name, no disks but its root and no workspace, and when it is frozen nobody is
 //! connected to it: what clones share is only what every guest of the shape has.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use camino::Utf8Path;
@@ -28,9 +29,9 @@ use crate::rundir::run::control_path;
 use crate::session::{Keys, Master};
 use crate::spec::Init;
 use crate::sync::sftp_options;
-use crate::template::{MEMORY, OVERLAY, ROOT, STATE};
+use crate::template::{MEMORY, OVERLAY, ROOT, STATE, TemplateError};
 use crate::vmm::qemu::{Config, Qemu};
-use crate::vmm::{Accelerator, Memory, clock};
+use crate::vmm::{Accelerator, Memory, VmmError, clock};
 
 /// How long the guest may take until nobody is connected.
 const QUIET_SECONDS: u64 = 20;
@@ -59,18 +60,29 @@ pub(super) async fn cast(
 
     let mut vmm = Qemu::launch(&config, run_dir.path(), false).await.during(Stage::Boot)?;
     let limit = Duration::from_millis(plan.spec.boot_timeout_ms);
-    if let Err(error) = vmm.ready(limit).await {
-        let console = Some(vmm.console_tail());
-        return Err(Error { console, ..Cause::from(error).during(Stage::Boot) });
-    }
     let control = control_path(layout, run_dir.name());
-    if let Err(cause) = warm(&mut vmm, plan.spec.init, &run_dir, &control, keys).await {
-        let console = Some(vmm.console_tail());
-        return Err(Error { console, ..cause.during(Stage::Connect) });
+    let outcome = async {
+        vmm.ready(limit).await.during(Stage::Boot)?;
+        let warming = warm(&mut vmm, plan.spec.init, &run_dir, &control, keys).await;
+        warming.during(Stage::Connect)?;
+        freeze(&mut vmm, plan, made, place).await.during(Stage::Template)
+    };
+    match outcome.await {
+        Ok(()) => {
+            vmm.kill().await;
+            Ok(())
+        }
+        Err(error) if is_out_of_room(&error.source) => {
+            Err(TemplateError::NoRoom(made.to_owned()).into())
+        }
+        Err(error) => Err(Error { console: Some(vmm.console_tail()), ..error }),
     }
-    freeze(&mut vmm, plan, made, place).await.during(Stage::Template)?;
-    vmm.kill().await;
-    Ok(())
+}
+
+/// Whether the VMM died of writing to memory that its file had no room for.
+fn is_out_of_room(cause: &Cause) -> bool {
+    let bus_error = Some(rustix::process::Signal::BUS.as_raw());
+    matches!(cause, Cause::Vmm(VmmError::Ended { status, .. }) if status.signal() == bus_error)
 }
 
 /// The VM: of the plan's shape, with nothing in its slots.

@@ -44,7 +44,8 @@ impl Lease {
     }
 }
 
-/// The right to make or remove one thing, and a directory to make it in.
+/// The right to make or remove one thing, and a directory to make it in. Dropping it removes what
+/// is half made.
 #[must_use = "somebody else may make the thing when this is dropped"]
 #[derive(Debug)]
 pub(crate) struct Turn {
@@ -228,6 +229,14 @@ impl Turn {
 
     fn made(&self) -> Utf8PathBuf {
         self.scratch.join("made")
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Err(error) = remove_if_there(&self.scratch) {
+            tracing::warn!(%error, "what is half made stays");
+        }
     }
 }
 

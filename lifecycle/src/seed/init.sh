@@ -1,7 +1,7 @@
 #!/bin/busybox sh
-# Process 1 of a guest, from the initrd: finds the root disk, starts sshd and banger's agent, which
-# says so on the console, and hands over to the root filesystem's own process 1. What makes this
-# guest differ from others (name, disks, random numbers) it is told by the agent afterwards.
+# Process 1 of a guest, from the initrd: finds the root disk, starts sshd and hands over to first.sh
+# in the root filesystem, which starts banger's agent. What makes this guest differ from others
+# (name, disks, random numbers) it is told by the agent afterwards.
 # Every step that may fail says why on the console, where the host is listening.
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 
@@ -83,9 +83,6 @@ chroot /root /usr/sbin/sshd -r -f /run/banger/sshd_config -E /run/banger/sshd.lo
 sshd=$!
 wait "$network"
 
-# Takes the space that the overlay grants; nothing waits for it.
-[ -x /root/sbin/resize2fs ] && chroot /root /sbin/resize2fs "$root" >/dev/null 2>/insmod.log &
-
 # sshd leaves its starter before it listens, and writes its pid file after.
 wait "$sshd" || fail "sshd does not start: $(cat /root/run/banger/sshd.log)"
 tries=0
@@ -95,10 +92,6 @@ until [ -s /root/run/banger/sshd.pid ]; do
     usleep 10000
 done
 
-# From now on the agent speaks on the console; its first word is that the guest is ready.
-chroot /root /run/banger/agent <>/root/dev/ttyS0 >&0 2>&0 &
-echo -1000 >"/root/proc/$!/oom_score_adj"
-
 if [ "$INIT" = systemd ]; then
     # banger's sshd keeps the port; a login prompt on the console would only write into the log.
     mkdir -p /root/run/systemd/system
@@ -107,6 +100,5 @@ if [ "$INIT" = systemd ]; then
     done
     # Debian's is an absolute symlink, which only holds inside.
     chroot /root /run/banger/busybox test -x /sbin/init || fail "the root disk has no /sbin/init (package systemd-sysv)"
-    exec /bin/busybox switch_root /root /sbin/init
 fi
-exec /bin/busybox switch_root /root /run/banger/busybox sh /run/banger/quick-init.sh
+exec /bin/busybox switch_root /root /run/banger/busybox sh /run/banger/first.sh "$INIT" "$root"

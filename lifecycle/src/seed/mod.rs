@@ -42,7 +42,7 @@ impl Seed<'_> {
         archive.file("init", 0o755, include_bytes!("init.sh"));
         archive.dir("seed", 0o700);
         archive.file("seed/agent", 0o755, agent::PROGRAM);
-        archive.file("seed/quick-init.sh", 0o755, include_bytes!("quick-init.sh"));
+        archive.file("seed/first.sh", 0o755, include_bytes!("first.sh"));
         archive.file("seed/sshd_config", 0o600, include_bytes!("sshd_config"));
         archive.file("seed/host_key", 0o600, self.keys.host_private().as_bytes());
         archive.file("seed/authorized_keys", 0o600, self.keys.user_public().as_bytes());

@@ -47,6 +47,9 @@ pub enum TemplateError {
     /// A VM runs from it.
     #[error("a VM uses the template `{0}`")]
     InUse(String),
+    /// The host's disk was full before the guest's memory was on it.
+    #[error("no room for the guest's memory in `{0}`")]
+    NoRoom(Utf8PathBuf),
     /// It is gone or damaged right after it was made.
     #[error("the template `{0}` vanished right after it was made")]
     Vanished(String),
@@ -59,6 +62,10 @@ impl TemplateError {
         match self {
             Self::Store { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(
                 "free some disk space; `cargo banger gc` removes what is not in use".to_owned(),
+            ),
+            Self::NoRoom(_) => Some(
+                "free some disk space, or use `--cold`; `cargo banger gc` removes what is not in use"
+                    .to_owned(),
             ),
             Self::Unknown(_) | Self::Ambiguous(_) => {
                 Some("`cargo banger template list` lists them".to_owned())

@@ -1,5 +1,5 @@
-//! A hermetic place for one test: state, sockets and workspaces of its own, images and layers
-//! shared with the rest of the suite.
+//! A hermetic place for one test: state, sockets and workspaces of its own, images, layers and
+//! templates shared with the rest of the suite.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -18,8 +18,8 @@ use super::{eventually, processes_of};
 /// The program under test.
 pub(crate) const BANGER: &str = env!("CARGO_BIN_EXE_cargo-banger");
 
-/// What tests share between them.
-const SHARED: &[&str] = &["images", "layers"];
+/// What tests share between them. A template's guest knows the keys, so those go with it.
+const SHARED: &[&str] = &["cache/images", "cache/layers", "cache/templates", "state/keys"];
 
 /// How long the image may take to be built, once for the suite.
 const IMAGE_LIMIT: Duration = Duration::from_secs(900);
@@ -47,9 +47,9 @@ impl TestEnvironment {
         let this = Self::with_empty_cache(vms)?;
         ensure_image();
         for part in SHARED {
-            let (theirs, ours) = (shared_home().join("cache").join(part), this.cache().join(part));
+            let (theirs, ours) = (shared_home().join(part), this.home().join(part));
             fs::create_dir_all(&theirs).unwrap();
-            fs::create_dir_all(this.cache()).unwrap();
+            fs::create_dir_all(ours.parent().unwrap()).unwrap();
             symlink(theirs, ours).unwrap();
         }
         Some(this)
