@@ -1,9 +1,9 @@
 //! banger's process in the guest: reads batches of steps from the console and carries them out.
 //!
 //! ```text
-//! host: begin ⇥ 7      guest: banger: start 7
+//! host: begin ⇥ 7
 //!       hostname ⇥ otter
-//!       go                    banger: done 7          or: banger: failed 7 hostname: error 1
+//!       go               guest: banger: done 7        or: banger: failed 7 hostname: error 1
 //! ```
 //!
 //! One step a line, fields parted by tabs, `\n`, `\t` and `\\` escaped; a step is carried out as
@@ -62,10 +62,7 @@ extern "C" fn run() -> ! {
         let step = fields.next().unwrap_or_default();
         match step {
             b"" => {}
-            b"begin" => {
-                batch = Batch::begin(fields.next().unwrap_or_default());
-                Console::tell(&[b"start ", batch.number()]);
-            }
+            b"begin" => batch = Batch::begin(fields.next().unwrap_or_default()),
             b"go" => answer(&batch),
             _ if batch.failure.is_some() => {}
             _ => batch.failure = steps::perform(step, fields).err(),

@@ -35,6 +35,17 @@ const STEPS: &[(&[u8], Step)] = &[
     (b"disk", |[serial, filesystem, options, path]| disk(serial, filesystem, options, path)),
     // Mount point, options.
     (b"overlay", |[path, options, ..]| overlay(path, options)),
+    // A file with a process's number, and the number of the signal it gets.
+    (b"signal", |[file, signal, ..]| {
+        let mut digits = [0; 24];
+        let read = File::open(&plain(file)?, READ_ONLY, 0)?.read(&mut digits)?;
+        let process = text::number(digits[..read].trim_ascii()).ok_or(INVALID)?;
+        system::kill(process, text::number(signal).ok_or(INVALID)?).map(drop)
+    }),
+    // A program and two arguments. How it ends is its own business.
+    (b"run", |[program, one, other, _]| {
+        system::run(&plain(program)?, &[&plain(one)?, &plain(other)?]).map(drop)
+    }),
     // Writes a filesystem out and holds it still.
     (b"freeze", |[path, ..]| {
         const FIFREEZE: usize = 0xc004_5877;

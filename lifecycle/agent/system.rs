@@ -13,7 +13,11 @@ mod number {
     pub const IOCTL: usize = 16;
     pub const NANOSLEEP: usize = 35;
     pub const SOCKET: usize = 41;
+    pub const CLONE: usize = 56;
+    pub const EXECVE: usize = 59;
     pub const EXIT: usize = 60;
+    pub const WAIT4: usize = 61;
+    pub const KILL: usize = 62;
     pub const SYNC: usize = 162;
     pub const MOUNT: usize = 165;
     pub const SETHOSTNAME: usize = 170;
@@ -39,8 +43,12 @@ mod number {
     pub const EXIT: usize = 93;
     pub const NANOSLEEP: usize = 101;
     pub const CLOCK_SETTIME: usize = 112;
+    pub const KILL: usize = 129;
     pub const SETHOSTNAME: usize = 161;
     pub const SOCKET: usize = 198;
+    pub const CLONE: usize = 220;
+    pub const EXECVE: usize = 221;
+    pub const WAIT4: usize = 260;
 }
 
 /// Relative to the working directory, for calls that take a directory.
@@ -162,6 +170,28 @@ pub fn set_clock(seconds: u64, nanoseconds: u64) -> Result<usize, Errno> {
 pub fn sleep_ms(ms: u64) {
     let time = [ms / 1000, ms % 1000 * 1_000_000];
     let _ = call(number::NANOSLEEP, [time.as_ptr() as usize, 0, 0, 0, 0]);
+}
+
+/// Sends a signal to a process.
+pub fn kill(process: u64, signal: u64) -> Result<usize, Errno> {
+    call(number::KILL, [process as usize, signal as usize, 0, 0, 0])
+}
+
+/// Runs a program to its end, with its name and these arguments; returns its wait status.
+pub fn run(program: &Path, arguments: &[&Path; 2]) -> Result<i32, Errno> {
+    const SIGCHLD: usize = 17;
+    const FAILED: usize = 127;
+    let argv = [program.address(), arguments[0].address(), arguments[1].address(), 0];
+    let environment = [c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".as_ptr() as usize, 0];
+    let child = call(number::CLONE, [SIGCHLD, 0, 0, 0, 0])?;
+    if child == 0 {
+        let (argv, environment) = (argv.as_ptr() as usize, environment.as_ptr() as usize);
+        let _ = call(number::EXECVE, [program.address(), argv, environment, 0, 0]);
+        exit(FAILED);
+    }
+    let mut status = 0_i32;
+    call(number::WAIT4, [child, (&raw mut status) as usize, 0, 0, 0])?;
+    Ok(status)
 }
 
 pub fn sync() {

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use camino::Utf8Path;
+use rustix::process::Signal;
 
 /// The agent: a static executable.
 pub(crate) const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agent"));
@@ -91,6 +92,16 @@ impl Batch {
     pub(crate) fn overlay(self, path: &Utf8Path, lower: &str, upper: &str, work: &str) -> Self {
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
         self.step(&["overlay", path.as_str(), &options])
+    }
+
+    /// Sends a signal to the process whose number is in a file.
+    pub(crate) fn signal(self, pid_file: &str, signal: Signal) -> Self {
+        self.step(&["signal", pid_file, &signal.as_raw().to_string()])
+    }
+
+    /// Runs a program to its end, whatever that is.
+    pub(crate) fn run(self, program: &str, arguments: [&str; 2]) -> Self {
+        self.step(&["run", program, arguments[0], arguments[1]])
     }
 
     /// Writes a filesystem out and holds it still.

@@ -11,11 +11,7 @@ use super::*;
 
 /// Runs batches in the agent and returns what it answers.
 fn answers(batches: &[Batch]) -> Vec<String> {
-    let dir = tempfile::tempdir().unwrap();
-    let program = dir.path().join("agent");
-    fs::write(&program, PROGRAM).unwrap();
-    fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-    let mut command = Command::new(&program);
+    let mut command = Command::new(concat!(env!("OUT_DIR"), "/agent"));
     let mut agent = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = agent.stdin.take().unwrap();
     for (batch, number) in batches.iter().zip(1..) {
@@ -37,7 +33,7 @@ fn files_directories_and_links_are_made_as_told() {
         .file(&path("odd\tname/below/file"), 0o640, content)
         .link(&path("link"), "nowhere at all")
         .link(&path("link"), "elsewhere");
-    assert_eq!(answers(&[batch]), ["banger: ready", "banger: start 1", "banger: done 1"]);
+    assert_eq!(answers(&[batch]), ["banger: ready", "banger: done 1"]);
     let dir = Utf8Path::from_path(dir.path()).unwrap();
     let file = dir.join("odd\tname/below/file");
     assert_eq!(fs::read_to_string(&file).unwrap(), content);
@@ -51,15 +47,32 @@ fn the_first_step_that_fails_is_told_and_ends_the_batch() {
     let path = |name: &str| format!("{}/{name}", dir.path().display());
     let failing = Batch::new().file(&path("no/such"), 0o600, "x").directory(&path("never"));
     let told = answers(&[failing, Batch::new().directory(&path("made"))]);
-    assert_eq!(told[2], "banger: failed 1 file: error 2");
-    assert_eq!(told[4], "banger: done 2");
+    assert_eq!(told[1], "banger: failed 1 file: error 2");
+    assert_eq!(told[2], "banger: done 2");
     assert!(!dir.path().join("never").exists() && dir.path().join("made").exists());
+}
+
+#[test]
+fn programs_are_run_to_their_end_and_processes_signalled() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| format!("{}/{name}", dir.path().display());
+    let mut sleeper = Command::new("sleep").arg("600").spawn().unwrap();
+    fs::write(path("pid"), format!("{}\n", sleeper.id())).unwrap();
+    let script = format!("echo ran >{}; exit 3", path("ran"));
+    let batch = Batch::new()
+        .run("/bin/sh", ["-c", &script])
+        .signal(&path("pid"), Signal::TERM)
+        .signal(&path("no such pid"), Signal::TERM);
+    assert_eq!(answers(&[batch])[1], "banger: failed 1 signal: error 2");
+    assert_eq!(fs::read_to_string(path("ran")).unwrap(), "ran\n");
+    let status = sleeper.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
 }
 
 #[test]
 fn a_step_of_another_version_is_refused() {
     let unknown = Batch::new().step(&["levitate", "1"]);
-    assert_eq!(answers(&[unknown])[2], "banger: failed 1 an unknown step: error 22");
+    assert_eq!(answers(&[unknown])[1], "banger: failed 1 an unknown step: error 22");
 }
 
 #[test]

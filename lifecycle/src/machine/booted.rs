@@ -1,14 +1,18 @@
 //! From files to a guest that one is logged in to.
 //!
 //! ```text
-//! Prepared ─┬─ restore ─────────────────┬─► essentials ─► Booted ─► names, disks ∥ login ─► Guest
+//! Prepared ─┬─ restore ─────────────────┬─► address ─► Booted ─► identity, disks ∥ login ─► Guest
 //!           │      └─ fails: discarded ─┤
 //!           └─ cold boot ◄──────────────┘
 //! ```
+//!
+//! The login starts at once: what must hold before anybody is in holds because the sshd of a
+//! template stands still until the guest has random numbers of its own.
 
 use std::time::{Duration, SystemTime};
 
 use super::boot_set::BootSet;
+use super::identity::rehearsal;
 use super::ready::{ssh_config, wait_for_systemd};
 use super::{Guest, Prepared, stages};
 use crate::error::{Cause, During as _, Error, in_full};
@@ -16,8 +20,9 @@ use crate::event::Stage;
 use crate::session::Master;
 use crate::spec::Init;
 use crate::template::{STATE, Template};
+use crate::vmm::console::Console;
 use crate::vmm::qemu::Qemu;
-use crate::vmm::{Memory, VmmError};
+use crate::vmm::{Accelerator, Memory, VmmError, clock};
 
 /// How long the guest may take to take on its identity; mounting a disk may mean repairing it.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(60);
@@ -78,17 +83,18 @@ impl Prepared {
                 return Err(VmmError::Silent { seconds, accelerator });
             }
         }
-        self.give_essentials(&mut vmm).await?;
+        self.give_address(&mut vmm).await?;
         Ok(vmm)
     }
 
     async fn boot_cold(mut self) -> Result<Booted, Error> {
         let mut vmm = self.launch().await.during(Stage::Boot)?;
-        let mut up = vmm.ready(self.limit()).await;
-        if up.is_ok() {
-            up = self.give_essentials(&mut vmm).await;
-        }
-        match up {
+        let limit = self.limit();
+        let rising = async {
+            vmm.ready(limit).await?;
+            self.give_address(&mut vmm).await
+        };
+        match rising.await {
             Ok(()) => Ok(Booted { vmm, prepared: self, cold: true }),
             Err(error) => {
                 let console = Some(vmm.console_tail());
@@ -104,9 +110,9 @@ impl Prepared {
         Qemu::launch(&self.config, self.run_dir.path(), self.may_be_kept).await
     }
 
-    async fn give_essentials(&self, vmm: &mut Qemu) -> Result<(), VmmError> {
-        let essentials = self.identity.essentials();
-        vmm.perform("taking on its identity", &essentials, IDENTITY_LIMIT).await
+    /// Gives the guest its address, and sees that somebody in it listens.
+    async fn give_address(&self, vmm: &mut Qemu) -> Result<(), VmmError> {
+        vmm.perform("getting its address", &self.identity.address(), IDENTITY_LIMIT).await
     }
 
     /// Replaces a clone's files by those of a boot.
@@ -115,6 +121,8 @@ impl Prepared {
         let set = BootSet::make(&self.boot, &self.config.spec, &self.segment, dir).await?;
         (self.config.kernel, self.config.initrd) = (set.kernel, set.initrd);
         self.config.memory = Memory::Private;
+        let emulated = self.config.accelerator == Accelerator::Tcg;
+        self.config.tsc_khz = emulated.then(clock::tsc_khz).flatten();
         Ok(())
     }
 
@@ -128,35 +136,45 @@ impl Booted {
     ///
     /// # Errors
     /// Where the guest refuses, or ends.
-    pub async fn connect(mut self) -> Result<Guest, Error> {
+    pub async fn connect(self) -> Result<Guest, Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Connect);
-        match self.enter().await {
-            Ok(master) => Ok(Guest::new(self.vmm, master, self.prepared)),
+        let Self { mut vmm, mut prepared, cold } = self;
+        match enter(&mut vmm, &mut prepared, cold).await {
+            Ok(master) => Ok(Guest::new(vmm, master, prepared)),
             Err(cause) => {
                 // Should the workspace disk be what is wrong, the next run starts from a new one.
                 if let (Cause::Vmm(VmmError::Step { .. }), Some(disk)) =
-                    (&cause, &self.prepared.workspace_disk)
+                    (&cause, &prepared.workspace_disk)
                 {
                     disk.forget().during(Stage::Connect)?;
                 }
-                let console = Some(self.vmm.console_tail());
+                let console = Some(vmm.console_tail());
                 Err(Error { console, ..cause.during(Stage::Connect) })
             }
         }
     }
+}
 
-    async fn enter(&mut self) -> Result<Master, Cause> {
-        let Self { vmm, prepared, cold } = self;
-        let Prepared { run_dir, control, keys, identity, belongings, .. } = prepared;
-        let config = ssh_config(vmm, run_dir, control, keys).await?;
-        let told = identity.names().then(belongings).clock(SystemTime::now());
-        let login = async { Ok::<_, Cause>(Master::connect(config).await?) };
-        let what = "getting its names and disks";
-        let master = vmm.perform_beside(what, &told, IDENTITY_LIMIT, login).await?;
-        if *cold && prepared.config.spec.init == Init::Systemd {
-            vmm.attend(wait_for_systemd(&master)).await?;
-        }
-        Ok(master)
+/// Logs in while the guest takes on its identity and mounts its disks.
+async fn enter(vmm: &mut Qemu, prepared: &mut Prepared, cold: bool) -> Result<Master, Cause> {
+    let Prepared { run_dir, control, keys, identity, belongings, config, .. } = prepared;
+    let ssh = ssh_config(vmm, run_dir, control, keys).await?;
+    let login = async { Ok::<_, Cause>(Master::connect(ssh).await?) };
+    let mut told = identity.randomness();
+    if !cold && config.accelerator == Accelerator::Tcg {
+        told = told.then(&rehearsal());
     }
+    let told = told.then(&identity.names()).then(belongings);
+    let talk = async |console: &mut Console| {
+        let told = told.clock(SystemTime::now());
+        console.perform("taking on its identity", &told, IDENTITY_LIMIT).await?;
+        Ok::<_, Cause>(())
+    };
+    let both = async |console: &mut Console| tokio::try_join!(talk(console), login);
+    let ((), master) = vmm.converse(both).await?;
+    if cold && config.spec.init == Init::Systemd {
+        vmm.attend(wait_for_systemd(&master)).await?;
+    }
+    Ok(master)
 }

@@ -14,11 +14,11 @@ use camino::Utf8Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 
-use super::Plan;
 use super::boot_set::{BootSet, root_size};
 use super::plan::Host;
 use super::ready::{ssh_config, step, wait_for_systemd};
 use super::slots::Slots;
+use super::{Plan, identity};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
@@ -151,7 +151,7 @@ async fn freeze(
     made: &Utf8Path,
     place: &Utf8Path,
 ) -> Result<(), Cause> {
-    let quiet = Batch::new().settle(QUIET_SECONDS);
+    let quiet = Batch::new().settle(QUIET_SECONDS).then(&identity::hold());
     let limit = Duration::from_secs(QUIET_SECONDS + 10);
     vmm.perform("making the guest quiet", &quiet, limit).await?;
     vmm.save(&made.join(STATE)).await?;

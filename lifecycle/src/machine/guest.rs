@@ -10,6 +10,7 @@ use super::Prepared;
 use super::ready::step;
 use super::stages;
 use super::workspace_mount::{Mounted, Scans, SyncReport, freeze};
+use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::{Events, Stage};
 use crate::exec::{GuestCommand, Streams, command, stream, terminal};
@@ -22,6 +23,9 @@ use crate::vmm::qemu::Qemu;
 
 /// How long the guest may take to write out the workspace disk.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the guest's agent may take to answer: a command may have killed it.
+const AGENT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the guest may take to mount a workspace.
 const MOUNT_LIMIT: Duration = Duration::from_secs(60);
@@ -185,8 +189,7 @@ impl Guest {
         let _stage = stages::start(&events, Stage::Teardown);
         let frozen = self.freeze().await;
         let Self { mounted, master, vmm, prepared, .. } = self;
-        master.close().await;
-        vmm.kill().await;
+        tokio::join!(master.close(), vmm.kill());
         let Prepared { workspace_disk, run_dir, .. } = prepared;
         let mut report = Shutdown::default();
         if let (Some(disk), Some(mounted), true) = (workspace_disk, mounted, frozen)
@@ -231,7 +234,13 @@ impl Guest {
         if self.mounted.is_none() {
             return false;
         }
-        let frozen = self.vmm.perform("freezing the workspace disk", &freeze(), FREEZE_LIMIT).await;
+        let vmm = &mut self.vmm;
+        let freezing = async {
+            // Whether anybody is there is known soon; how long writing takes is not.
+            vmm.perform("looking for its agent", &Batch::new(), AGENT_LIMIT).await?;
+            vmm.perform("freezing the workspace disk", &freeze(), FREEZE_LIMIT).await
+        };
+        let frozen = freezing.await;
         if let Err(error) = &frozen {
             self.prepared.events.detail(format!("what was built is not kept: {error}"));
         }

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use rustix::process::Signal;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::agent::Batch;
-use crate::seed::{CARGO_HOME, quote};
+use crate::seed::{CARGO_HOME, SSHD_PID, quote};
 use crate::spec::VmName;
 
 /// The device that the VMM's network is.
@@ -50,10 +51,16 @@ impl Identity {
         })
     }
 
-    /// What must hold before anybody connects: whoever comes first already gets random numbers
-    /// that nobody else has.
-    pub(crate) fn essentials(&self) -> Batch {
-        Batch::new().seed(&self.seed).address(DEVICE, &self.mac)
+    /// What must hold before anybody connects: packets on their way when the address changes would
+    /// be lost.
+    pub(crate) fn address(&self) -> Batch {
+        Batch::new().address(DEVICE, &self.mac)
+    }
+
+    /// What must hold before anybody is let in: a clone's sshd [stands still](hold) until it would
+    /// draw random numbers that no other clone draws.
+    pub(crate) fn randomness(&self) -> Batch {
+        Batch::new().seed(&self.seed).signal(SSHD_PID, Signal::CONT)
     }
 
     /// The rest, to which disks and time are added.
@@ -69,6 +76,17 @@ impl Identity {
             // The kernel makes its own once and offers no way to change it.
             .bind("/run/banger/boot_id", "/proc/sys/kernel/random/boot_id")
     }
+}
+
+/// Has sshd accept nobody until the guest is given its own [randomness](Identity::randomness).
+pub(crate) fn hold() -> Batch {
+    Batch::new().signal(SSHD_PID, Signal::STOP)
+}
+
+/// Does once what a command's start does, so that the emulator has that code translated when the
+/// first command comes: it does so on one processor while the login keeps another busy.
+pub(crate) fn rehearsal() -> Batch {
+    Batch::new().run("/bin/sh", ["-c", "/bin/true; exit 0"])
 }
 
 /// What login shells and commands source.

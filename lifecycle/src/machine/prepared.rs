@@ -143,7 +143,10 @@ impl Plan {
             initrd: set.initrd,
             console_log: run_dir.path().join("console.log"),
             disks: slots.disks(&set.root, &blank, run_dir.path())?,
-            tsc_khz: (accelerator == Accelerator::Tcg).then(clock::tsc_khz).flatten(),
+            // A clone has its clock from its template.
+            tsc_khz: (accelerator == Accelerator::Tcg && memory == Memory::Private)
+                .then(clock::tsc_khz)
+                .flatten(),
             spec: self.spec.clone(),
             memory,
         };

@@ -13,6 +13,9 @@ use crate::spec::Init;
 /// Where the guest keeps cargo's home: on its own root disk, for this VM only.
 pub(crate) const CARGO_HOME: &str = "/opt/banger/cargo";
 
+/// Where the guest's sshd has its process number.
+pub(crate) const SSHD_PID: &str = "/run/banger/sshd.pid";
+
 /// The name of a guest that has not been given one yet.
 const HOSTNAME: &str = "banger";
 

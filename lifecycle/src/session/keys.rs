@@ -33,7 +33,7 @@ impl std::fmt::Debug for Keys {
 impl Keys {
     /// Reads the keys in `dir`, making those that are missing.
     pub(crate) async fn ensure(dir: &Utf8Path) -> Result<Self, SessionError> {
-        let (identity, host) = (dir.join("id_ecdsa"), dir.join("host_ecdsa"));
+        let (identity, host) = (dir.join("identity"), dir.join("host"));
         if !public(&identity).exists() || !public(&host).exists() {
             fs::create_dir_all(dir)?;
             fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
@@ -71,28 +71,47 @@ impl Keys {
 }
 
 /// The public key's file.
+///
+/// Not where `ssh` would look for it: knowing the public half it first asks the guest whether that
+/// would do, which an emulated guest takes some 20 ms to answer.
 fn public(private: &Utf8Path) -> Utf8PathBuf {
-    Utf8PathBuf::from(format!("{private}.pub"))
+    Utf8PathBuf::from(format!("{private}.public"))
 }
 
-/// Makes one pair under a temporary name; the public half, renamed last, says it is complete.
+/// Makes one pair under a temporary name, in PEM, in which the private half does not tell the
+/// public one to who only glances at it; the public half, renamed last, says it is complete.
 async fn make(private: &Utf8Path) -> Result<(), SessionError> {
     if public(private).exists() {
         return Ok(());
     }
     let part = Utf8PathBuf::from(format!("{private}.part"));
-    for stale in [&part, &public(&part)] {
+    let part_public = Utf8PathBuf::from(format!("{part}.pub"));
+    for stale in [&part, &part_public] {
         match fs::remove_file(stale) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
     }
     let mut keygen = Command::new("ssh-keygen");
-    keygen.args(["-q", "-t", "ecdsa", "-b", "256", "-N", "", "-C", "banger", "-f", part.as_str()]);
+    keygen.args([
+        "-q",
+        "-t",
+        "ecdsa",
+        "-b",
+        "256",
+        "-m",
+        "PEM",
+        "-N",
+        "",
+        "-C",
+        "banger",
+        "-f",
+        part.as_str(),
+    ]);
     run_tool(&mut keygen)
         .await
         .map_err(|source| SessionError::Key { path: private.to_owned(), source })?;
     fs::rename(&part, private)?;
-    fs::rename(public(&part), public(private))?;
+    fs::rename(part_public, public(private))?;
     Ok(())
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use openssh_sftp_client::{Sftp, SftpOptions};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
+use super::arrival::Arrival;
 use super::config::HOST;
 use super::mux::MuxSession;
 use super::{SessionError, SshConfig};
@@ -28,27 +29,25 @@ pub(crate) struct Master {
 }
 
 impl Master {
-    /// Logs in. Returns when sessions can be opened.
-    ///
-    /// `ssh` runs a local command once it is logged in and its socket listens: that word on its
-    /// standard output is the event that is waited for.
+    /// Logs in. Returns when sessions can be opened: `ssh` puts its control socket into its place
+    /// once it is logged in and listens there.
     pub(crate) async fn connect(config: SshConfig) -> Result<Self, SessionError> {
+        let arrival = Arrival::watch(config.control())?;
         let mut command = Command::new("ssh");
         command
-            .args(["-F", config.file().as_str(), "-M", "-N", "-T"])
-            .args(["-o", "PermitLocalCommand=yes", "-o", "LocalCommand=echo ready", HOST])
+            .args(["-F", config.file().as_str(), "-M", "-N", "-T", HOST])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = tie_to_parent(&mut command).spawn().map_err(SessionError::Start)?;
-        let stdout = child.stdout.take().expect("standard output is piped");
-        let mut line = String::new();
-        let mut stdout = BufReader::new(stdout);
-        match tokio::time::timeout(LOGIN_LIMIT, stdout.read_line(&mut line)).await {
-            Err(_) => Err(SessionError::Silent(LOGIN_LIMIT.as_secs())),
-            Ok(Ok(read)) if read > 0 => Ok(Self { child, config }),
-            Ok(_) => Err(SessionError::Refused(stderr_of(&mut child).await)),
+        tokio::select! {
+            arrived = arrival.wait() => arrived?,
+            _ = child.wait() => return Err(SessionError::Refused(stderr_of(&mut child).await)),
+            () = tokio::time::sleep(LOGIN_LIMIT) => {
+                return Err(SessionError::Silent(LOGIN_LIMIT.as_secs()));
+            }
         }
+        Ok(Self { child, config })
     }
 
     /// The configuration it runs with.

@@ -2,8 +2,8 @@
 //! and batches of steps for its agent.
 //!
 //! ```text
-//! Booting ──► Ready ◄─┐                 a batch: sent ─► started ─► done, or failed
-//!    └─► GaveUp       └── batches               └── each within a limit
+//! Booting ──► Ready ◄─┐                 a batch: sent ─► done, or failed
+//!    └─► GaveUp       └── batches
 //!    └─► Panicked, from anywhere
 //! ```
 
@@ -19,9 +19,6 @@ use crate::agent::Batch;
 
 /// How many lines a report quotes: a panic with its registers and call trace fits.
 const TAIL_LINES: usize = 60;
-
-/// How long a guest's agent may take to begin: an emulated guest on a busy host needs seconds.
-const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the console has told us of the guest's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +36,6 @@ pub(crate) enum Sign {
 /// What the agent says of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
-    Started(u64),
     Done(u64),
     Failed(u64, String),
 }
@@ -83,7 +79,7 @@ impl Console {
         self.sign.borrow().clone()
     }
 
-    /// Has the agent carry out a batch, within `limit` of its start.
+    /// Has the agent carry out a batch, within `limit`.
     pub(crate) async fn perform(
         &mut self,
         what: &'static str,
@@ -93,42 +89,27 @@ impl Console {
         self.batches += 1;
         let number = self.batches;
         self.input.write_all(batch.text(number).as_bytes()).await.map_err(VmmError::Control)?;
-        let started = self.answer(what, START_LIMIT, number).await?;
-        match started {
-            Answer::Started(_) => match self.answer(what, limit, number).await? {
-                Answer::Failed(_, reason) => Err(VmmError::Step { what, reason }),
-                Answer::Started(_) | Answer::Done(_) => Ok(()),
-            },
-            // The word of the start was drowned by the kernel's.
-            Answer::Done(_) => Ok(()),
-            Answer::Failed(_, reason) => Err(VmmError::Step { what, reason }),
+        match tokio::time::timeout(limit, self.answer(number)).await {
+            Ok(Answer::Done(_)) => Ok(()),
+            Ok(Answer::Failed(_, reason)) => Err(VmmError::Step { what, reason }),
+            Err(_) => Err(VmmError::NoAnswer { what, seconds: limit.as_secs() }),
         }
     }
 
-    /// The next answer to a batch; what is left of earlier ones is passed over.
-    async fn answer(
-        &mut self,
-        what: &'static str,
-        limit: Duration,
-        wanted: u64,
-    ) -> Result<Answer, VmmError> {
-        let answers = &mut self.answers;
-        let next = async {
-            loop {
-                match answers.recv().await {
-                    Some(
-                        answer @ (Answer::Started(number)
-                        | Answer::Done(number)
-                        | Answer::Failed(number, _)),
-                    ) if number == wanted => return answer,
-                    Some(_) => {}
-                    // The console has ended: the VMM's end is what counts, and is seen elsewhere.
-                    None => return std::future::pending().await,
+    /// The answer to a batch; what is left of earlier ones is passed over.
+    async fn answer(&mut self, wanted: u64) -> Answer {
+        loop {
+            match self.answers.recv().await {
+                Some(answer @ (Answer::Done(number) | Answer::Failed(number, _)))
+                    if number == wanted =>
+                {
+                    return answer;
                 }
+                Some(_) => {}
+                // The console has ended: the VMM's end is what counts, and is seen elsewhere.
+                None => return std::future::pending().await,
             }
-        };
-        let silent = |_| VmmError::NoAnswer { what, seconds: limit.as_secs() };
-        tokio::time::timeout(limit, next).await.map_err(silent)
+        }
     }
 
     /// Waits until everything that was printed has been read: the VMM has ended.
@@ -189,7 +170,6 @@ fn sign_in(line: &str) -> Option<Sign> {
 fn answer_in(line: &str) -> Option<Answer> {
     let (word, rest) = words_of_ours(line)?.split_once(' ')?;
     match word {
-        "start" => rest.parse().ok().map(Answer::Started),
         "done" => rest.parse().ok().map(Answer::Done),
         "failed" => {
             let (number, reason) = rest.split_once(' ')?;
@@ -237,10 +217,7 @@ mod tests {
         let agent = async move {
             let (output, mut input) = tokio::io::split(theirs);
             let mut lines = BufReader::new(output).lines();
-            let says = [
-                "banger: start 1\nnoise\nbanger: done 1\n",
-                "[ 1.0] oops banger: start 2\nbanger: failed 2 file: error 28\n",
-            ];
+            let says = ["noise\nbanger: done 1\n", "[ 1.0] oops banger: failed 2 file: error 28\n"];
             for says in says {
                 while lines.next_line().await.unwrap().unwrap() != "go" {}
                 input.write_all(says.as_bytes()).await.unwrap();
@@ -263,6 +240,6 @@ mod tests {
         let mut console = Console::follow(output, input);
         let limit = Duration::from_secs(60);
         let error = console.perform("freezing", &Batch::new(), limit).await.unwrap_err();
-        assert_eq!(error.to_string(), "the guest did not answer within 20 s, at freezing");
+        assert_eq!(error.to_string(), "the guest did not answer within 60 s, at freezing");
     }
 }

@@ -148,22 +148,17 @@ impl Qemu {
         batch: &Batch,
         limit: Duration,
     ) -> Result<(), VmmError> {
-        self.perform_beside(what, batch, limit, async { Ok(()) }).await
+        self.converse(async |console| console.perform(what, batch, limit).await).await
     }
 
-    /// The same, while something else goes on in the guest. Whatever fails first ends both.
-    pub(crate) async fn perform_beside<T, E: From<VmmError>>(
+    /// Talks to the guest's agent; the VM's end ends it.
+    pub(crate) async fn converse<T, E: From<VmmError>>(
         &mut self,
-        what: &'static str,
-        batch: &Batch,
-        limit: Duration,
-        other: impl Future<Output = Result<T, E>>,
+        talk: impl AsyncFnOnce(&mut Console) -> Result<T, E>,
     ) -> Result<T, E> {
         let Self { console, process, seen, .. } = self;
-        let performing = async { console.perform(what, batch, limit).await.map_err(E::from) };
-        let both = async { tokio::try_join!(performing, other) };
         let end = tokio::select! {
-            done = both => return done.map(|((), other)| other),
+            said = talk(console) => return said,
             end = failure(&mut process.child, seen) => end,
         };
         Err(self.explain(end).await.into())
