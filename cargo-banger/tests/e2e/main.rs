@@ -8,6 +8,7 @@
 
 mod at_once;
 mod bad_input;
+mod clones;
 mod commands;
 mod common;
 mod failing_guests;
@@ -17,6 +18,7 @@ mod killed;
 mod options;
 mod real_crates;
 mod sync;
+mod templates;
 mod terminal;
 
 /// A file that is not declared above would never run.

@@ -44,9 +44,18 @@ impl TestEnvironment {
     /// For a test with up to `vms` VMs at once, with an image; `None`, with the reason printed,
     /// where this host runs none.
     pub(crate) fn sharing_images(vms: usize) -> Option<Self> {
+        Self::sharing(SHARED, vms)
+    }
+
+    /// The same, with templates of its own.
+    pub(crate) fn sharing_images_only(vms: usize) -> Option<Self> {
+        Self::sharing(&["cache/images", "cache/layers"], vms)
+    }
+
+    fn sharing(parts: &[&str], vms: usize) -> Option<Self> {
         let this = Self::with_empty_cache(vms)?;
         ensure_image();
-        for part in SHARED {
+        for part in parts {
             let (theirs, ours) = (shared_home().join(part), this.home().join(part));
             fs::create_dir_all(&theirs).unwrap();
             fs::create_dir_all(ours.parent().unwrap()).unwrap();

@@ -6,7 +6,7 @@ mod slots;
 mod workspace;
 
 pub(crate) use environment::{BANGER, TestEnvironment, entries, skip, tell};
-pub(crate) use process::{Outcome, Program};
+pub(crate) use process::{Outcome, Program, Running};
 pub(crate) use slots::total as vms_at_once;
 pub(crate) use workspace::Workspace;
 

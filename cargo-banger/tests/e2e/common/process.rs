@@ -34,6 +34,8 @@ pub(crate) struct Running {
     limit: Duration,
     stdout: Arc<Collected>,
     stderr: Arc<Collected>,
+    /// How much of the output earlier waits have gone by.
+    seen: usize,
 }
 
 /// A program that has ended.
@@ -115,7 +117,7 @@ impl Program {
         }
         let stdout = Collected::follow(child.stdout.take().unwrap());
         let stderr = Collected::follow(child.stderr.take().unwrap());
-        Running { child, stdin, what, began, limit: self.limit, stdout, stderr }
+        Running { child, stdin, what, began, limit: self.limit, stdout, stderr, seen: 0 }
     }
 
     /// Runs it to its end.
@@ -125,15 +127,20 @@ impl Program {
 }
 
 impl Running {
-    /// Waits until standard output contains a text.
-    pub(crate) fn wait_for_stdout(&mut self, text: &str) {
+    /// Waits until standard output contains a text that earlier waits have
+    /// not gone by; returns all there is so far.
+    pub(crate) fn wait_for_stdout(&mut self, text: &str) -> String {
         let stdout = Arc::clone(&self.stdout);
+        let from = self.seen;
         let found = stdout.wait_until(self.left(), |bytes, closed| {
-            contains(bytes, text).then_some(true).or_else(|| closed.then_some(false))
+            let found = contains(&bytes[from..], text).then_some(Some(bytes.to_vec()));
+            found.or_else(|| closed.then_some(None))
         });
-        if found != Some(true) {
+        let Some(Some(bytes)) = found else {
             self.give_up(&format!("did not write `{text}`"));
-        }
+        };
+        self.seen = bytes.len();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// Writes to standard input of a program that was started for it.

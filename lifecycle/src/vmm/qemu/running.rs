@@ -15,6 +15,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use command_fds::{CommandFdExt as _, FdMapping};
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -136,7 +137,9 @@ impl Qemu {
 
     /// Stops the guest for good and writes its devices' state to a new file.
     pub(crate) async fn save(&mut self, state: &Utf8Path) -> Result<(), VmmError> {
-        let file = fs::File::options().read(true).write(true).create_new(true).open(state)?;
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = options.open(state)?;
         self.qmp.save(file.as_fd()).await?;
         Ok(file.sync_data()?)
     }
