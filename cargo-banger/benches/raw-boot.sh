@@ -1,6 +1,6 @@
 #!/bin/sh
-# The floor under `cargo banger run --no-sync -- true`: the same boot as one would write it by hand, with
-# nothing checked, nothing recorded and every file made beforehand. Used by the benchmark `cold_start`.
+# The floor under `cargo banger run --cold --no-sync -- true`: the same boot as one would write it by hand, with
+# nothing checked, nothing recorded and every file made beforehand. Used by the benchmark `start`.
 #
 # usage: raw-boot.sh BASE SEED PORT QEMU_ARG...
 #   BASE      the root filesystem's image, never written to

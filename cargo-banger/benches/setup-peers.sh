@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the benchmark `cold_start` compares with: virtme-ng in a Python environment of its own, and a
+# Installs what the benchmark `start` compares with: virtme-ng in a Python environment of its own, and a
 # Debian kernel that it can boot, unpacked without being installed. Needs a Debian or Ubuntu host, python3-venv, and
 # udev and kmod on the host: virtme-ng's guest uses the host's own files. Missing ones are installed (root or sudo).
 #

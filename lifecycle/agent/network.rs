@@ -1,6 +1,6 @@
 //! The network device's address, and whether connections are open.
 
-use crate::system::{self, Errno, File, Path, READ_ONLY};
+use crate::system::{self, Errno, File, INVALID, Path, READ_ONLY};
 use crate::text;
 
 /// Gives a network device another hardware address, `aa:bb:cc:dd:ee:ff`.
@@ -13,7 +13,7 @@ pub fn set_address(device: &[u8], address: &[u8]) -> Result<(), Errno> {
     request[..length].copy_from_slice(&device[..length]);
     request[16] = ETHERNET;
     for (byte, pair) in request[18..24].iter_mut().zip(address.split(|byte| *byte == b':')) {
-        text::hex(pair, core::slice::from_mut(byte)).ok_or(super::steps::INVALID)?;
+        text::hex(pair, core::slice::from_mut(byte)).ok_or(INVALID)?;
     }
     File::socket()?.ioctl(SIOCSIFHWADDR, request.as_ptr() as usize).map(drop)
 }

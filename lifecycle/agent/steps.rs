@@ -1,11 +1,8 @@
 //! What a batch may consist of.
 
 use crate::network;
-use crate::system::{self, Errno, File, Path, READ_ONLY, WRITE_NEW};
+use crate::system::{self, Errno, File, INVALID, Path, READ_ONLY, WRITE_NEW};
 use crate::text;
-
-/// A step that is not known, or whose fields are not as they should be (EINVAL).
-pub const INVALID: Errno = 22;
 
 /// The step that failed, and the error's number.
 pub struct Failure {

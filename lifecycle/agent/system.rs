@@ -5,6 +5,9 @@ use core::arch::asm;
 /// An error's number, as Linux gives it.
 pub type Errno = usize;
 
+/// What is asked for is not known, or not as it should be (EINVAL).
+pub const INVALID: Errno = 22;
+
 #[cfg(target_arch = "x86_64")]
 mod number {
     pub const READ: usize = 0;

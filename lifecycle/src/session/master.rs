@@ -35,7 +35,8 @@ impl Master {
         let arrival = Arrival::watch(config.control())?;
         let mut command = Command::new("ssh");
         command
-            .args(["-F", config.file().as_str(), "-M", "-N", "-T", HOST])
+            .args(["-F", config.file().as_str(), "-M", "-S", config.control().as_str()])
+            .args(["-N", "-T", HOST])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

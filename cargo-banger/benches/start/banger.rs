@@ -88,9 +88,9 @@ impl Banger {
     }
 
     /// Starts a VM of the kind that [`Banger::measure`] measures, without a workspace.
-    pub(crate) fn open(&self, name: &str) -> Result<OpenVm> {
-        let script = "echo up; exec cat";
-        let args = ["run", "--quiet", "--no-sync", "--name", name, "--", "sh", "-c", script];
+    pub(crate) fn open(&self, name: &str, options: &[&str]) -> Result<OpenVm> {
+        let command = ["--", "sh", "-c", "echo up; exec cat"];
+        let args = [&["run", "--quiet", "--no-sync", "--name", name], options, &command].concat();
         let mut command = self.command(self.home(), &args);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().expect("standard output is piped");
@@ -177,8 +177,10 @@ fn user_cache() -> Result<PathBuf> {
 
 /// The stages that took any time, in the order in which a run goes through them.
 fn stages(timings: &Value) -> Vec<(String, f64)> {
-    const ORDER: [&str; 8] =
-        ["image", "overlay", "boot", "connect", "sync", "command", "fetch", "teardown"];
+    const ORDER: [&str; 10] = [
+        "check", "image", "template", "overlay", "boot", "connect", "sync", "command", "fetch",
+        "teardown",
+    ];
     let took = |stage: &str| timings["stages"][stage].as_f64();
     ORDER.iter().filter_map(|stage| Some(((*stage).to_owned(), took(stage)?))).collect()
 }

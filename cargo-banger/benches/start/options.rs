@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-/// Measure cold starts and syncs beside what does the same by hand
+/// Measure starts and syncs beside what does the same by hand
 ///
 /// Run it by `cargo bench -p cargo-banger -- OPTIONS`. That builds with full optimisation first;
 /// `cargo bench --profile dev …` measures the development build.
 #[derive(Debug, Parser)]
-#[command(name = "cold_start")]
+#[command(name = "start")]
 pub(crate) struct Options {
     /// How often each contender runs
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
@@ -20,7 +20,7 @@ pub(crate) struct Options {
         long,
         value_name = "ROW",
         value_delimiter = ',',
-        default_value = "run,workspace,vng,sync"
+        default_value = "run,workspace,large,cold,vng,sync"
     )]
     pub(crate) rows: Vec<Row>,
 
@@ -56,10 +56,14 @@ pub(crate) struct Options {
 /// Something to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Row {
-    /// `run --no-sync -- true`, beside the raw script
+    /// `run --no-sync -- true`
     Run,
-    /// `run -- true` in a workspace where nothing changed
+    /// `run -- true` in a small workspace where nothing changed
     Workspace,
+    /// The same in a large one
+    Large,
+    /// `run --cold --no-sync -- true`, beside a raw script that boots
+    Cold,
     /// virtme-ng
     Vng,
     /// A large tree: all of it, nothing of it, one file of it

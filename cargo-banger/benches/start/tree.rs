@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::Result;
+use crate::banger::Banger;
 
 /// Files per directory.
 const PER_DIRECTORY: u32 = 100;
@@ -22,9 +23,25 @@ pub(crate) fn crate_in(parent: &Path, name: &str) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Adds `count` files of about 1 KB, no two alike, and returns the directory they are in.
-pub(crate) fn grow(root: &Path, count: u32) -> Result<PathBuf> {
-    let data = root.join("data");
+/// The large workspace of the benchmark, made where it is not there yet.
+pub(crate) fn large(banger: &Banger, count: u32) -> Result<PathBuf> {
+    let root = banger.home().join("bench-tree");
+    if !root.exists() {
+        eprintln!("making {count} files");
+        crate_in(banger.home(), "bench-tree")?;
+        grow(&root, count)?;
+    }
+    Ok(root)
+}
+
+/// Where the large workspace's files are.
+pub(crate) fn data_of(root: &Path) -> PathBuf {
+    root.join("data")
+}
+
+/// Adds `count` files of about 1 KB, no two alike.
+fn grow(root: &Path, count: u32) -> Result<()> {
+    let data = data_of(root);
     for number in 0..count {
         let directory = data.join(format!("{:04}", number / PER_DIRECTORY));
         if number % PER_DIRECTORY == 0 {
@@ -32,7 +49,7 @@ pub(crate) fn grow(root: &Path, count: u32) -> Result<PathBuf> {
         }
         fs::write(directory.join(format!("{number:06}.txt")), content(number))?;
     }
-    Ok(data)
+    Ok(())
 }
 
 /// Changes one file of those.

@@ -1,4 +1,5 @@
-//! The floor: `raw-boot.sh`, with the arguments of a VM that cargo-banger has booted.
+//! The floors: `raw-boot.sh` and `raw-restore.sh`, with the arguments of VMs that cargo-banger has
+//! started.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,32 +12,58 @@ use serde_json::Value;
 use crate::Result;
 use crate::banger::{Banger, Run, timed};
 
-/// All that the script needs.
+/// All that one of the scripts needs.
 #[derive(Debug)]
 pub(crate) struct Raw {
+    script: &'static str,
     seed: PathBuf,
-    base: String,
+    /// What the script starts from: the image's root filesystem, or the template.
+    from: PathBuf,
     args: Vec<String>,
 }
 
 impl Raw {
     /// Boots a VM with cargo-banger, and keeps its arguments and files.
-    pub(crate) fn record(banger: &Banger) -> Result<Self> {
-        let vm = banger.open("bench-recorded")?;
+    pub(crate) fn boot(banger: &Banger) -> Result<Self> {
+        Self::record(banger, "raw-boot.sh", &["--cold"], |record, _| {
+            let digest = record["meta"]["image"].as_str().ok_or("the VM has no image")?;
+            Ok(banger.home().join("cache/images").join(digest).join("rootfs.ext4"))
+        })
+    }
+
+    /// Does so with a clone of a template.
+    pub(crate) fn restore(banger: &Banger) -> Result<Self> {
+        Self::record(banger, "raw-restore.sh", &[], |_, args| {
+            let memory =
+                args.iter().find_map(|arg| arg.split_once("mem-path=")).ok_or("no clone")?;
+            let memory = Path::new(memory.1.split(',').next().unwrap_or_default());
+            Ok(memory.parent().ok_or("memory in no directory")?.to_owned())
+        })
+    }
+
+    fn record(
+        banger: &Banger,
+        script: &'static str,
+        options: &[&str],
+        from: impl FnOnce(&Value, &[&str]) -> Result<PathBuf>,
+    ) -> Result<Self> {
+        let vm = banger.open("bench-recorded", options)?;
         let run = vm.directory().to_owned();
         let record: Value = serde_json::from_str(&fs::read_to_string(run.join("vm.json"))?)?;
-        let digest = record["meta"]["image"].as_str().ok_or("the VM has no image of banger's")?;
-        let base = banger.home().join("cache/images").join(digest).join("rootfs.ext4");
         let args = record["config"]["qemu"].as_array().ok_or("the VM is not QEMU's")?;
         let args: Vec<&str> = args.iter().filter_map(Value::as_str).collect();
-        let seed = banger.home().join("seed");
+        let from = from(&record, &args)?;
+        let seed = banger.home().join(script).with_extension("seed");
         fs::create_dir(&seed)?;
-        for file in ["initrd.cpio", "ssh_config", "known_hosts"] {
-            fs::copy(run.join(file), seed.join(file))?;
+        for file in ["initrd.cpio", "work.qcow2", "ssh_config", "known_hosts"] {
+            // A clone has its initrd from its template.
+            if run.join(file).exists() {
+                fs::copy(run.join(file), seed.join(file))?;
+            }
         }
         drop(vm);
         let args = by_hand(&args, &run, &seed);
-        Ok(Self { seed, base: base.to_string_lossy().into_owned(), args })
+        Ok(Self { script, seed, from, args })
     }
 
     /// Whether the guest's processor is emulated.
@@ -48,9 +75,9 @@ impl Raw {
     pub(crate) fn measure(&self) -> Result<Run> {
         let port = free_port()?;
         let args = self.args.iter().map(|arg| arg.replace(":0-:22", &format!(":{port}-:22")));
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/raw-boot.sh");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(self.script);
         let mut command = Command::new(script);
-        command.arg(&self.base).arg(&self.seed).arg(port.to_string()).args(args);
+        command.arg(&self.from).arg(&self.seed).arg(port.to_string()).args(args);
         let began = SystemTime::now();
         let (output, run) = timed(&mut command)?;
         let began = began.duration_since(UNIX_EPOCH)?.as_secs_f64() * 1e3;

@@ -15,10 +15,8 @@ use crate::tree;
 
 /// Both tables.
 pub(crate) fn tables(banger: &Banger, options: &Options) -> Result<Vec<Table>> {
-    let count = options.files;
-    eprintln!("making {count} files");
-    let root = tree::crate_in(banger.home(), "bench-tree")?;
-    let data = tree::grow(&root, count)?;
+    let root = tree::large(banger, options.files)?;
+    let data = tree::data_of(&root);
     let full = full(banger, &root, &data, options)?;
     let again = again(banger, &root, &data, options);
     Ok(vec![full, again])
@@ -85,7 +83,7 @@ fn sync_stage(banger: &Banger, root: &Path) -> Result<Run> {
 
 /// Sends the tree into a fresh VM of the same kind.
 fn send_by_sftp(banger: &Banger, data: &Path) -> Result<Run> {
-    let vm = banger.open("bench-target")?;
+    let vm = banger.open("bench-target", &[])?;
     let config = vm.directory().join("ssh_config");
     let send = |name: &str, text: String| -> Result<f64> {
         let batch = banger.home().join(name);

@@ -108,6 +108,13 @@ impl Table {
     }
 }
 
+/// How one line compares with another, round by round, if both are there.
+pub(crate) fn ratio(lines: &[Line], one: &str, other: &str) -> Option<String> {
+    let find = |name: &str| lines.iter().find(|line| line.name == name && line.wall.len() > 0);
+    let ratio = find(one)?.wall.over(&find(other)?.wall);
+    Some(format!("{:.2} times: {one} / {other}", ratio.median()))
+}
+
 /// The median; nothing where nothing was measured.
 fn shown(samples: &Samples, decimals: usize) -> String {
     if samples.len() == 0 { String::new() } else { format!("{:.decimals$}", samples.median()) }

@@ -1,0 +1,131 @@
+//! What a start costs beside hand-written scripts and beside virtme-ng, and what a sync costs
+//! beside `sftp`. Contenders take turns within one run; nothing here fails by being slow.
+//!
+//! ```text
+//! options ─► raw (records VMs) ────┐
+//!            banger, vng ──────────┴─► contest ─► report
+//!            sync (tree) ──────────────┘
+//! ```
+
+mod banger;
+mod contest;
+mod options;
+mod raw;
+mod report;
+mod samples;
+mod sync;
+mod tree;
+mod vng;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use fs_err as fs;
+
+use banger::{Banger, first_line};
+use contest::Contender;
+use options::{Options, Row};
+use raw::Raw;
+use report::{Line, Table};
+use vng::Vng;
+
+/// The benchmark's own failures are read by people only.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const RAW_RESTORE: &str = "raw script: cp, QEMU restores, ssh, kill";
+const RUN: &str = "cargo banger run --no-sync -- true";
+const RAW_BOOT: &str = "raw script: qemu-img, QEMU boots, ssh, kill";
+const COLD: &str = "cargo banger run --cold --no-sync -- true";
+const VNG: &str = "virtme-ng: vng -- true";
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if !options.bench {
+        eprintln!("nothing measured: run it by `cargo bench`");
+        return ExitCode::SUCCESS;
+    }
+    match measure(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<()> {
+    let banger = Banger::new(&options.binary)?;
+    let before = load();
+    let mut tables = Vec::new();
+    if options.rows.iter().any(|row| *row != Row::Sync) {
+        tables.push(starts(&banger, options)?);
+    }
+    if options.rows.contains(&Row::Sync) {
+        tables.extend(sync::tables(&banger, options)?);
+    }
+    let host = format!(
+        "{} CPUs, load {before} before and {} after; {}; {}",
+        std::thread::available_parallelism()?,
+        load(),
+        first_line("qemu-system-x86_64", &["--version"]),
+        options.binary.display()
+    );
+    if options.json {
+        let tables: Vec<_> = tables.iter().map(Table::json).collect();
+        println!("{:#}", serde_json::json!({ "host": host, "tables": tables }));
+    } else {
+        println!("{host}");
+        println!("times in ms; cpu: what the processors were busy for");
+        println!("ratio: to the first line, within a round; the median over the rounds");
+        tables.iter().for_each(Table::print);
+    }
+    Ok(())
+}
+
+/// `true` in a new VM, in all the ways that were asked for; the raw restore is always among them.
+fn starts(banger: &Banger, options: &Options) -> Result<Table> {
+    let wants = |row| options.rows.contains(&row);
+    let restore = Raw::restore(banger)?;
+    let boot = wants(Row::Cold).then(|| Raw::boot(banger)).transpose()?;
+    let small = tree::crate_in(banger.home(), "bench-crate")?;
+    let large = wants(Row::Large).then(|| tree::large(banger, options.files)).transpose()?;
+    let vng = wants(Row::Vng).then(|| Vng::find(options, restore.is_emulated()));
+    let mut contenders = vec![Contender::new(RAW_RESTORE, || restore.measure())];
+    if wants(Row::Run) {
+        contenders.push(Contender::new(RUN, || banger.measure(banger.home(), &["--no-sync"])));
+    }
+    if wants(Row::Workspace) {
+        let name = "cargo banger run -- true, 2 files unchanged";
+        contenders.push(Contender::new(name, || banger.measure(&small, &[])));
+    }
+    if let Some(large) = &large {
+        let name = format!("cargo banger run -- true, {} files unchanged", options.files);
+        contenders.push(Contender::new(name, || banger.measure(large, &[])));
+    }
+    if let Some(boot) = &boot {
+        contenders.push(Contender::new(RAW_BOOT, || boot.measure()));
+        let cold = || banger.measure(banger.home(), &["--no-sync", "--cold"]);
+        contenders.push(Contender::new(COLD, cold));
+    }
+    if let Some(Ok(vng)) = &vng {
+        contenders.push(Contender::new(VNG, || vng.measure()));
+    }
+    let mut lines = contest::hold(contenders, options.runs);
+    let notes = [(RUN, RAW_RESTORE), (COLD, RAW_BOOT), (COLD, RUN), (VNG, RUN), (VNG, COLD)]
+        .iter()
+        .filter_map(|(one, other)| report::ratio(&lines, one, other))
+        .collect();
+    match &vng {
+        Some(Ok(vng)) => eprintln!("{}", vng.version()),
+        Some(Err(reason)) => lines.push(Line::missing(VNG, reason)),
+        None => {}
+    }
+    let title = "true in a new VM, from the start of the program to its end".to_owned();
+    Ok(Table { title, lines, notes })
+}
+
+/// How busy the host is: the mean over a minute.
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
