@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the benchmark `start` compares with: virtme-ng in a Python environment of its own, and a
 # Debian kernel that it can boot, unpacked without being installed. Needs a Debian or Ubuntu host, python3-venv, and
-# udev and kmod on the host: virtme-ng's guest uses the host's own files. Missing ones are installed (root or sudo).
+# busybox, udev and kmod on the host: virtme-ng's guest uses the host's own files. Missing ones are installed (root or
+# sudo).
 #
 # usage: setup-peers.sh [DIRECTORY]        default: $XDG_CACHE_HOME/banger-bench
 set -eu
@@ -12,6 +13,7 @@ cd "$peers"
 missing=
 command -v depmod >/dev/null || [ -x /sbin/depmod ] || missing="$missing kmod"
 [ -x /lib/systemd/systemd-udevd ] || command -v udevd >/dev/null || missing="$missing udev"
+command -v busybox >/dev/null || missing="$missing busybox-static"
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
     sudo=
