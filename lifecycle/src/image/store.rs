@@ -287,7 +287,7 @@ impl ImageStore {
         let directory = self.path(digest);
         let path = directory.join(stored::LOCK);
         let failed = || ImageError::io("remove the image");
-        let lock = FileLock::try_exclusive(&path).map_err(failed())?;
+        let lock = FileLock::try_exclusive_patiently(&path).map_err(failed())?;
         let lock = lock.ok_or_else(|| ImageError::InUse(digest.short().to_owned()))?;
         if !stored::is_at(&lock, &path) {
             return Ok(()); // somebody else has just removed it
@@ -303,7 +303,7 @@ impl ImageStore {
         let manifest = Manifest::read(&directory);
         let checked = manifest.as_ref().map_err(ToString::to_string);
         let damage = checked.and_then(|manifest| manifest.check_files(&directory)).err();
-        let lock = FileLock::try_exclusive(&directory.join(stored::LOCK));
+        let lock = FileLock::try_exclusive_patiently(&directory.join(stored::LOCK));
         Summary {
             manifest: manifest.ok(),
             damage,

@@ -32,7 +32,7 @@ const IDENTITY_LIMIT: Duration = Duration::from_secs(60);
 const CLOCK_ERROR: Duration = Duration::from_millis(50);
 const CLOCK_ATTEMPTS: usize = 4;
 
-/// A VM whose guest is ready and like no other. Dropping it kills it and removes its files.
+/// A VM whose guest is up and can be reached. Dropping it kills it and removes its files.
 #[must_use = "dropping a booted VM kills it"]
 #[derive(Debug)]
 pub struct Booted {
@@ -43,7 +43,7 @@ pub struct Booted {
 }
 
 impl Prepared {
-    /// Starts the VMM and waits until the guest is ready and has random numbers of its own.
+    /// Starts the VMM and waits until the guest is up and has an address of its own.
     ///
     /// A template that does not restore is thrown away with a warning, and the guest boots cold.
     ///

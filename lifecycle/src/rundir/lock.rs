@@ -1,9 +1,14 @@
 //! Advisory file locks (`flock`): how processes that share nothing else agree who owns what.
 
 use std::io;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+
+/// How long a lock may be held by a child that is being started, in ms; on a busy host it takes a
+/// while to get there.
+const PATIENCE_MS: usize = 50;
 
 /// A held lock. Dropping it, or dying, releases it; the file stays.
 #[must_use = "the lock is released when this is dropped"]
@@ -20,6 +25,21 @@ impl FileLock {
     /// Where the file cannot be opened or created, or the filesystem has no locks.
     pub fn try_exclusive(path: &Utf8Path) -> io::Result<Option<Self>> {
         Self::attempt(path, std::fs::File::try_lock)
+    }
+
+    /// Takes the lock exclusively, or returns `None` where somebody else holds it for more than a
+    /// moment: between its fork and its exec a child has copies of all its parent's locks.
+    ///
+    /// # Errors
+    /// As [`FileLock::try_exclusive`].
+    pub(crate) fn try_exclusive_patiently(path: &Utf8Path) -> io::Result<Option<Self>> {
+        for _ in 0..PATIENCE_MS {
+            if let Some(lock) = Self::try_exclusive(path)? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Self::try_exclusive(path)
     }
 
     /// Takes the lock shared, or returns `None` where somebody holds it exclusively.

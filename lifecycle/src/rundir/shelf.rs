@@ -110,11 +110,11 @@ impl Shelf {
 
     /// Removes a thing; `false` where somebody uses it, makes it or removes it.
     pub(crate) fn remove(&self, name: &str) -> io::Result<bool> {
-        let Some(_turn) = FileLock::try_exclusive(&self.lock_path(name))? else {
+        let Some(_turn) = FileLock::try_exclusive_patiently(&self.lock_path(name))? else {
             return Ok(false);
         };
         let dir = self.place(name);
-        let Some(_unused) = FileLock::try_exclusive(&dir.join("lock"))? else {
+        let Some(_unused) = FileLock::try_exclusive_patiently(&dir.join("lock"))? else {
             return Ok(false);
         };
         // In one step out of sight, then at leisure; a kill in between leaves it to the sweep.
@@ -168,7 +168,7 @@ impl Shelf {
 
     /// Whether somebody uses a thing.
     pub(crate) fn in_use(&self, name: &str) -> bool {
-        matches!(FileLock::try_exclusive(&self.place(name).join("lock")), Ok(None))
+        matches!(FileLock::try_exclusive_patiently(&self.place(name).join("lock")), Ok(None))
     }
 
     /// When a thing was last taken into use.
