@@ -133,6 +133,11 @@ fn on_small_disk(env: &TestEnvironment, size: &str, args: &[&str]) -> Option<Pro
         skip("only root mounts a small disk");
         return None;
     }
+    let unshared = env.program("unshare").args(["--mount", "true"]).run();
+    if !unshared.status.success() {
+        skip(&format!("no mounts of its own, as in a chroot: {}", unshared.stderr.trim()));
+        return None;
+    }
     // The first `mv` target is outside of the home, which the new disk hides.
     let script = "links=$1; size=$2; shift 2
         mkdir -p $BANGER_HOME/cache && mv $BANGER_HOME/cache $links &&
