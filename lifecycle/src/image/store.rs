@@ -289,7 +289,7 @@ impl ImageStore {
         let failed = || ImageError::io("remove the image");
         let lock = FileLock::try_exclusive_patiently(&path).map_err(failed())?;
         let lock = lock.ok_or_else(|| ImageError::InUse(digest.short().to_owned()))?;
-        if !stored::is_at(&lock, &path) {
+        if !lock.is_current() {
             return Ok(()); // somebody else has just removed it
         }
         let gone = self.directory.join(sweep::gone_name(digest));

@@ -1,10 +1,8 @@
 //! An image in use. Holding one keeps it from being removed; it is only ever read.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use fs_err as fs;
 
 use super::error::ImageError;
 use super::manifest::{Digest, Manifest, ManifestError};
@@ -44,7 +42,7 @@ impl Image {
         let lock = FileLock::shared(&path).await.map_err(|error| not_found_or(error, digest))?;
         // Whoever removes an image moves its directory away under the lock: we may have waited
         // for a lock that is no longer this image's.
-        if !is_at(&lock, &path) {
+        if !lock.is_current() {
             return Err(ImageError::NotFound(digest.to_string()));
         }
         let damaged = |reason| ImageError::Damaged { digest: digest.short().to_owned(), reason };
@@ -92,14 +90,6 @@ impl Image {
     pub fn digest(&self) -> &Digest {
         &self.manifest.digest
     }
-}
-
-/// Whether `path` still is the locked file.
-pub(super) fn is_at(lock: &FileLock, path: &Utf8Path) -> bool {
-    let same = |held: std::fs::Metadata, found: std::fs::Metadata| {
-        (held.dev(), held.ino()) == (found.dev(), found.ino())
-    };
-    lock.file().metadata().ok().zip(fs::metadata(path).ok()).is_some_and(|(a, b)| same(a, b))
 }
 
 fn not_found_or(error: io::Error, digest: &Digest) -> ImageError {

@@ -148,12 +148,7 @@ impl Booted {
         match enter(&mut vmm, &mut prepared, cold).await {
             Ok(master) => Ok(Guest::new(vmm, master, prepared)),
             Err(cause) => {
-                // Should the workspace disk be what is wrong, the next run starts from a new one.
-                if let (Cause::Vmm(VmmError::Step { .. }), Some(disk)) =
-                    (&cause, &prepared.workspace_disk)
-                {
-                    disk.forget().during(Stage::Connect)?;
-                }
+                prepared.doubt_disk(&cause).during(Stage::Connect)?;
                 let console = Some(vmm.console_tail());
                 Err(Error { console, ..cause.during(Stage::Connect) })
             }

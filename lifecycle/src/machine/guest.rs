@@ -18,7 +18,6 @@ use crate::session::Master;
 use crate::spec::VmName;
 use crate::sync::{pull, sftp_options};
 use crate::teardown::remains;
-use crate::vmm::VmmError;
 use crate::vmm::qemu::Qemu;
 
 /// How long the guest may take to write out the workspace disk.
@@ -79,12 +78,7 @@ impl Guest {
         match self.put_in_place(scans, &events).await {
             Ok(report) => Ok(report),
             Err(cause) => {
-                // Should the disk itself be what is wrong, the next run starts from an empty one.
-                if let (Cause::Vmm(VmmError::Step { .. }), Some(disk)) =
-                    (&cause, &self.prepared.workspace_disk)
-                {
-                    disk.forget().during(Stage::Sync)?;
-                }
+                self.prepared.doubt_disk(&cause).during(Stage::Sync)?;
                 Err(self.failed(Stage::Sync, cause).await)
             }
         }

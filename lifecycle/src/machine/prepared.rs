@@ -25,7 +25,7 @@ use crate::spec::{Accel, Net, VmSpec};
 use crate::template::{MEMORY, Template, TemplateStore};
 use crate::vmm::qemu::Config;
 use crate::vmm::qemu::args::ADDRESS;
-use crate::vmm::{Accelerator, Memory, clock};
+use crate::vmm::{Accelerator, Memory, VmmError, clock};
 
 /// A VM whose files are ready. Dropping it removes them.
 #[must_use = "dropping a prepared VM removes it"]
@@ -196,6 +196,15 @@ impl Prepared {
     #[must_use]
     pub fn name(&self) -> &crate::spec::VmName {
         self.run_dir.name()
+    }
+
+    /// Where the guest failed at a step, the workspace disk may be what is wrong: the next run
+    /// starts from an empty one.
+    pub(super) fn doubt_disk(&self, cause: &Cause) -> std::io::Result<()> {
+        match (cause, &self.workspace_disk) {
+            (Cause::Vmm(VmmError::Step { .. }), Some(disk)) => disk.forget(),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Advisory file locks (`flock`): how processes that share nothing else agree who owns what.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -86,6 +87,16 @@ impl FileLock {
     #[must_use]
     pub fn file(&self) -> &std::fs::File {
         self.file.file()
+    }
+
+    /// Whether the path still leads to the locked file, which somebody may have removed or replaced
+    /// between our opening and our locking it.
+    pub(crate) fn is_current(&self) -> bool {
+        let same = |held: std::fs::Metadata, found: std::fs::Metadata| {
+            (held.dev(), held.ino()) == (found.dev(), found.ino())
+        };
+        let (held, found) = (self.file.metadata(), fs::metadata(&self.path));
+        held.ok().zip(found.ok()).is_some_and(|(held, found)| same(held, found))
     }
 
     fn open(path: &Utf8Path) -> io::Result<Self> {

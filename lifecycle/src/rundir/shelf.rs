@@ -10,7 +10,6 @@
 //! at any time: what is half made is never under its name, and [`Shelf::sweep`] removes it.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::time::SystemTime;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -85,7 +84,7 @@ impl Shelf {
             Err(error) => return Err(error),
         };
         // Between opening the file and locking it the thing may have been removed or replaced.
-        if !is_same_file(lock.file(), &path) || !whole(&dir) {
+        if !lock.is_current() || !whole(&dir) {
             return Ok(None);
         }
         if let Err(error) = lock.file().set_modified(SystemTime::now()) {
@@ -240,13 +239,6 @@ impl Drop for Turn {
     }
 }
 
-fn is_same_file(open: &std::fs::File, path: &Utf8Path) -> bool {
-    let Ok(there) = fs::metadata(path) else {
-        return false;
-    };
-    open.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (there.dev(), there.ino()))
-}
-
 fn remove_if_there(dir: &Utf8Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -278,11 +270,11 @@ mod tests {
         make(&shelf, "a").await;
         let path = shelf.place("a").join("lock");
         let lock = FileLock::try_shared(&path).unwrap().unwrap();
-        assert!(is_same_file(lock.file(), &path));
+        assert!(lock.is_current());
         fs::remove_file(&path).unwrap();
-        assert!(!is_same_file(lock.file(), &path));
+        assert!(!lock.is_current());
         fs::write(&path, "").unwrap();
-        assert!(!is_same_file(lock.file(), &path));
+        assert!(!lock.is_current());
     }
 
     #[tokio::test]
