@@ -8,8 +8,11 @@ use super::boot_files::{self, BootFiles};
 use crate::error::Cause;
 use crate::overlay::blank;
 use crate::overlay::qcow2::{self, Backing};
+use crate::rundir::RunDir;
 use crate::spec::VmSpec;
 use crate::template::{INITRD, OVERLAY, ROOT, Template, VMLINUX};
+use crate::vmm::qemu::Config;
+use crate::vmm::{Accelerator, Disk, Memory, clock};
 
 /// Paths of files that are there.
 #[derive(Clone, Debug)]
@@ -56,6 +59,30 @@ impl BootSet {
             None => boot.image_kernel(),
         };
         Ok(Self { kernel, initrd: template.file(INITRD), root })
+    }
+
+    /// The VM that these files make up, with its disks and memory.
+    pub(super) fn config(
+        self,
+        run_dir: &RunDir,
+        spec: &VmSpec,
+        accelerator: Accelerator,
+        disks: Vec<Disk>,
+        memory: Memory,
+    ) -> Config {
+        // A clone has its clock from its template.
+        let boots = !matches!(memory, Memory::Template(_));
+        Config {
+            name: run_dir.name().to_string(),
+            accelerator,
+            kernel: self.kernel,
+            initrd: self.initrd,
+            console_log: run_dir.path().join("console.log"),
+            disks,
+            tsc_khz: boots.then(|| clock::told_at_boot(accelerator)).flatten(),
+            spec: spec.clone(),
+            memory,
+        }
     }
 }
 

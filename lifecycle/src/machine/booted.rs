@@ -126,8 +126,7 @@ impl Prepared {
         let set = BootSet::make(&self.boot, &self.config.spec, &self.segment, dir).await?;
         (self.config.kernel, self.config.initrd) = (set.kernel, set.initrd);
         self.config.memory = Memory::Private;
-        let emulated = self.config.accelerator == Accelerator::Tcg;
-        self.config.tsc_khz = emulated.then(clock::tsc_khz).flatten();
+        self.config.tsc_khz = clock::told_at_boot(self.config.accelerator);
         Ok(())
     }
 

@@ -31,7 +31,7 @@ use crate::spec::Init;
 use crate::sync::sftp_options;
 use crate::template::{MEMORY, OVERLAY, ROOT, STATE, TemplateError};
 use crate::vmm::qemu::{Config, Qemu};
-use crate::vmm::{Accelerator, Memory, VmmError, clock};
+use crate::vmm::{Accelerator, Memory, VmmError};
 
 /// How long the guest may take until nobody is connected.
 const QUIET_SECONDS: u64 = 20;
@@ -101,17 +101,8 @@ async fn config(
     file.set_len(u64::from(plan.spec.ram.get()) << 20)?;
     let blank = blank::ensure(host.layout).await?;
     let slots = Slots { layers: &[], workspace: None };
-    Ok(Config {
-        name: run_dir.name().to_string(),
-        accelerator,
-        kernel: set.kernel,
-        initrd: set.initrd,
-        console_log: run_dir.path().join("console.log"),
-        disks: slots.disks(&set.root, &blank, run_dir.path())?,
-        tsc_khz: (accelerator == Accelerator::Tcg).then(clock::tsc_khz).flatten(),
-        spec: plan.spec.clone(),
-        memory: Memory::Kept(memory),
-    })
+    let disks = slots.disks(&set.root, &blank, run_dir.path())?;
+    Ok(set.config(run_dir, &plan.spec, accelerator, disks, Memory::Kept(memory)))
 }
 
 /// Does what a first user of the guest would do, so that clones find it in memory, and leaves.

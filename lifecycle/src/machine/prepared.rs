@@ -25,7 +25,7 @@ use crate::spec::{Accel, Net, VmSpec};
 use crate::template::{MEMORY, Template, TemplateStore};
 use crate::vmm::qemu::Config;
 use crate::vmm::qemu::args::ADDRESS;
-use crate::vmm::{Accelerator, Memory, VmmError, clock};
+use crate::vmm::{Accelerator, Memory, VmmError};
 
 /// A VM whose files are ready. Dropping it removes them.
 #[must_use = "dropping a prepared VM removes it"]
@@ -136,20 +136,8 @@ impl Plan {
         };
         let blank = blank::ensure(layout).await?;
         let slots = Slots { layers: &self.layers, workspace: workspace_disk.as_ref() };
-        let config = Config {
-            name: run_dir.name().to_string(),
-            accelerator,
-            kernel: set.kernel,
-            initrd: set.initrd,
-            console_log: run_dir.path().join("console.log"),
-            disks: slots.disks(&set.root, &blank, run_dir.path())?,
-            // A clone has its clock from its template.
-            tsc_khz: (accelerator == Accelerator::Tcg && memory == Memory::Private)
-                .then(clock::tsc_khz)
-                .flatten(),
-            spec: self.spec.clone(),
-            memory,
-        };
+        let disks = slots.disks(&set.root, &blank, run_dir.path())?;
+        let config = set.config(&run_dir, &self.spec, accelerator, disks, memory);
         let belongings = belongings(&slots, self.spec.net == Net::None);
         Ok(Prepared {
             config,
