@@ -40,6 +40,16 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Open a login shell in a throwaway VM, or in one that was kept
     Shell(ShellArgs),
+    /// Test as `cargo test` does: built on the host, each test binary run in a VM of its own
+    #[command(after_help = TEST_HELP)]
+    Test(TestArgs),
+    /// Run cargo-nextest, with a VM for each test
+    Nextest(NextestArgs),
+    /// Write down what cargo would run: the runner that `test` has cargo use
+    #[command(hide = true)]
+    Collect(CollectArgs),
+    /// Run an executable that was built on the host: what cargo takes as `target.<triple>.runner`
+    Runner(RunnerArgs),
     /// Build, list and remove guest images
     Image {
         #[command(subcommand)]
@@ -52,6 +62,9 @@ pub(crate) enum Command {
     },
     /// Say what this host lacks and how to mend it
     Doctor(doctor::Args),
+    /// Serve a test that runs in a VM: speaks banger's protocol on standard input and output
+    #[command(hide = true)]
+    Supervise,
     /// List the VMs that run
     Ps(JsonArgs),
     /// Stop VMs by name
@@ -194,15 +207,11 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) vm: VmArgs,
 
-    /// Stop the command after this long, such as 30s or 10m
-    #[arg(long, value_name = "TIME")]
-    pub(crate) timeout: Option<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// Leave the VM running afterwards
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Leave the VM running if the command fails
-    #[arg(long)]
-    pub(crate) keep_on_failure: bool,
     /// Bring a file or directory back, also after a failure; can be repeated
     #[arg(long, value_name = "GUEST:HOST")]
     pub(crate) out: Vec<String>,
@@ -214,6 +223,120 @@ pub(crate) struct RunArgs {
     // Not `allow_hyphen_values`: a mistyped flag of ours would pass for the command.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// How long something may take, and what a failure leaves.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// Stop the command after this long, such as 30s or 10m
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<String>,
+    /// Leave the VM running if the command fails
+    #[arg(long)]
+    keep_on_failure: bool,
+}
+
+impl LimitArgs {
+    /// As settings.
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = collect(&[("timeout", &self.timeout)]);
+        if self.keep_on_failure {
+            flags.insert("keep-on-failure", "true".to_owned());
+        }
+        flags
+    }
+}
+
+const TEST_HELP: &str = "\
+Doc tests run too, by rustdoc: in one VM for each crate of edition 2024, else in one for each doc
+test. Exit status: cargo's 101 where a test failed, else as for all commands.";
+
+#[derive(Args, Debug)]
+pub(crate) struct TestArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
+    /// What gets a VM of its own
+    #[arg(long, value_name = "WHAT", default_value = "binary")]
+    pub(crate) isolate: Isolate,
+    /// How many VMs run at a time [default: as many as the host has cores and memory for]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Arguments of `cargo test`; after `--`, those of the tests
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    arguments: Vec<OsString>,
+    /// Whether `--` stood before the arguments, where clap takes it away.
+    #[arg(skip = std::env::args_os().any(|argument| argument == "--"))]
+    dashes: bool,
+}
+
+impl TestArgs {
+    /// The arguments of cargo and those of the tests.
+    pub(crate) fn split(&self) -> (&[OsString], &[OsString]) {
+        match self.arguments.iter().position(|argument| argument == "--") {
+            Some(at) => (&self.arguments[..at], &self.arguments[at + 1..]),
+            None if self.dashes => (&[], &self.arguments),
+            None => (&self.arguments, &[]),
+        }
+    }
+
+    /// How many VMs may run at a time, where that was said.
+    pub(crate) fn jobs(&self) -> Option<usize> {
+        self.jobs.map(usize::from)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolate {
+    /// Each test binary
+    Binary,
+    /// Each test
+    Test,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NextestArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
+    /// Arguments of `cargo nextest`, such as `run`
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGS"
+    )]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CollectArgs {
+    /// Where to write it
+    pub(crate) to: Utf8PathBuf,
+    /// The executable
+    pub(crate) program: Utf8PathBuf,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunnerArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
+    /// The executable, built on the host
+    #[arg(value_name = "BINARY")]
+    pub(crate) program: Utf8PathBuf,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! The one error of the command line: what to say, what mends it, and the exit status.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use banger_lifecycle::error::{Cause, Error as RunError};
 use banger_lifecycle::event::Stage;
@@ -8,6 +9,7 @@ use banger_lifecycle::exec::ExecError;
 use banger_lifecycle::image::ImageError;
 use banger_lifecycle::rundir::RunDirError;
 use banger_lifecycle::vmm::VmmError;
+use banger_protocol::reply::Failure;
 
 use crate::exit_code;
 
@@ -41,6 +43,29 @@ impl CommandError {
         Self::new("interrupted", exit_code::INTERRUPTED)
     }
 
+    /// A command that took too long.
+    pub(crate) fn timed_out(limit: Duration) -> Self {
+        let limit = humantime::format_duration(limit);
+        Self::new(format!("the command did not end within {limit}"), exit_code::TIMED_OUT)
+    }
+
+    /// Whether everything else in this run would meet the same.
+    pub(crate) fn concerns_all(&self) -> bool {
+        matches!(self.code, exit_code::USAGE | exit_code::HOST_NOT_READY | exit_code::BUILD_FAILED)
+    }
+
+    /// All of it, over several lines, without colours.
+    pub(crate) fn in_full(self) -> String {
+        Failure::from(self).to_string()
+    }
+
+    /// What is said of a VM that stays.
+    pub(crate) fn kept(name: impl Display) -> String {
+        format!(
+            "{name} stays: `cargo banger shell {name}` enters it, `cargo banger stop {name}` ends it"
+        )
+    }
+
     /// Adds what mends it.
     pub(crate) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
         self.hint = hint.into();
@@ -55,6 +80,13 @@ impl CommandError {
             cause = error.source();
         }
         self
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let CommandError { message, causes, hint, console, code } = error;
+        Self { code, message, causes, hint, console }
     }
 }
 

@@ -6,11 +6,13 @@ mod cli;
 mod commands;
 mod context;
 mod env;
+mod errand;
 mod error;
 mod exit_code;
 mod interrupt;
 mod report;
 mod settings;
+mod supervise;
 mod timings;
 
 use std::process::ExitCode;

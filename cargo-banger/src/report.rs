@@ -1,5 +1,6 @@
 //! Events to lines and progress bars on standard error. Standard output is the command's.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,8 @@ struct State {
     bar: Option<ProgressBar>,
     /// The last step told as a plain line.
     told: Option<String>,
+    /// The notes so far.
+    noted: BTreeSet<String>,
     timings: Timings,
 }
 
@@ -45,7 +48,8 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) fn new(verbosity: Verbosity) -> Self {
-        let state = State { bar: None, told: None, timings: Timings::start() };
+        let state =
+            State { bar: None, told: None, noted: BTreeSet::new(), timings: Timings::start() };
         let interactive = std::io::stderr().is_terminal();
         Self { state: Arc::new(Mutex::new(state)), verbosity, interactive }
     }
@@ -97,7 +101,10 @@ impl Reporter {
             Event::Progress { what, done, total, .. } => {
                 self.progress(&mut state, what, done, total)
             }
-            Event::Note { text } if self.verbosity >= Verbosity::Normal => {
+            // One process may start many VMs, of which the same is to be said.
+            Event::Note { text }
+                if self.verbosity >= Verbosity::Normal && state.noted.insert(text.clone()) =>
+            {
                 finish_bar(&mut state);
                 anstream::eprintln!("{BOLD}banger{BOLD:#}: {text}");
             }

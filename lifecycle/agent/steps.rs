@@ -1,7 +1,7 @@
 //! What a batch may consist of.
 
 use crate::network;
-use crate::system::{self, Errno, File, INVALID, Path, READ_ONLY, WRITE_NEW};
+use crate::system::{self, Errno, File, INVALID, Path, READ_ONLY, WRITE_NEW, WRITE_OR_MAKE};
 use crate::text;
 
 /// The step that failed, and the error's number.
@@ -28,6 +28,7 @@ const STEPS: &[(&[u8], Step)] = &[
     (b"directory", |[path, ..]| directories(path)),
     (b"link", |[path, target, ..]| link(path, target)),
     (b"bind", |[from, to, ..]| bind(from, to)),
+    (b"show", |[file, at, ..]| show(file, at)),
     // Serial number of a disk, filesystem, options, mount point.
     (b"disk", |[serial, filesystem, options, path]| disk(serial, filesystem, options, path)),
     // Mount point, options.
@@ -121,6 +122,16 @@ fn bind(from: &[u8], to: &[u8]) -> Result<(), Errno> {
     const BIND: usize = 4096;
     let nothing = plain(b"")?;
     system::mount(&unescaped(from)?, &unescaped(to)?, &nothing, BIND, &nothing).map(drop)
+}
+
+/// Binds a file over another, which is made with the directories above it.
+fn show(file: &[u8], at: &[u8]) -> Result<(), Errno> {
+    let parent = at.iter().rposition(|byte| *byte == b'/').ok_or(INVALID)?;
+    if parent > 0 {
+        directories(&at[..parent])?;
+    }
+    drop(File::open(&unescaped(at)?, WRITE_OR_MAKE, 0o755)?);
+    bind(file, at)
 }
 
 fn overlay(path: &[u8], options: &[u8]) -> Result<(), Errno> {

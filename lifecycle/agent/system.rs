@@ -59,6 +59,7 @@ const AT_FDCWD: usize = -100_isize as usize;
 const CLOEXEC: usize = 0o2_000_000;
 
 pub const READ_ONLY: usize = CLOEXEC;
+pub const WRITE_OR_MAKE: usize = 0o1 | 0o100 | CLOEXEC;
 pub const WRITE_NEW: usize = 0o1 | 0o100 | 0o1000 | CLOEXEC;
 
 /// A text that ends with a zero byte, for the kernel.

@@ -1,10 +1,15 @@
-//! Plain types that banger's crates speak to each other: what a VM should be ([`spec`]) and what
-//! happened to it ([`event`]).
+//! Plain types that banger's crates speak to each other: what a VM should be ([`spec`]), what
+//! happened to it ([`event`]), and what a test and the supervisor of its VM say to each other
+//! ([`request`], [`reply`], over [`frame`]s).
 //!
 //! Nothing here reads a file, the environment or the clock, and nothing here depends on another
 //! crate of banger: the test side links this crate, so it must stay small.
 
+pub mod environment;
 pub mod event;
+pub mod frame;
+pub mod reply;
+pub mod request;
 pub mod spec;
 
 /// Version of the wire format. Two sides that differ refuse to talk and say which is older.

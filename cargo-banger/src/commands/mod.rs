@@ -5,9 +5,12 @@ pub(crate) mod doctor;
 pub(crate) mod gc;
 pub(crate) mod image;
 pub(crate) mod manual;
+pub(crate) mod nextest;
 pub(crate) mod run;
+pub(crate) mod runner;
 pub(crate) mod shell;
 pub(crate) mod template;
+pub(crate) mod test;
 pub(crate) mod vms;
 
 use std::io::ErrorKind;
@@ -24,6 +27,7 @@ use crate::env;
 use crate::error::CommandError;
 use crate::exit_code;
 use crate::report::{Reporter, Verbosity};
+use crate::supervise;
 
 /// Parses the command line, runs the command and reports its error.
 pub(crate) fn main() -> ExitCode {
@@ -63,6 +67,11 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Shell(args) => shell::shell(args, context).await,
         Command::Image { command } => image::image(command, context).await,
         Command::Template { command } => template::template(&command, context),
+        Command::Runner(args) => runner::runner(args, context).await,
+        Command::Test(args) => test::test(args, context).await,
+        Command::Nextest(args) => nextest::nextest(args, context),
+        Command::Collect(args) => test::collect(args, context),
+        Command::Supervise => supervise::supervise(context).await,
         Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,
         Command::Stop { names } => vms::stop(&names, context).await,
@@ -71,6 +80,21 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),
     }
+}
+
+/// What has cargo and nextest run executables through a command of ours. There is a variable for
+/// each target that runs here; the value is split at spaces.
+fn variables_for(words: &[&str]) -> Result<Vec<(String, String)>, CommandError> {
+    let own = std::env::current_exe()?;
+    let own = own.to_str().filter(|path| !path.contains(' ')).ok_or_else(|| {
+        let message =
+            format!("cargo cannot run `{}`: its path has a space or is not UTF-8", own.display());
+        CommandError::usage(message).hint("install cargo-banger somewhere else".to_owned())
+    })?;
+    let value =
+        [own, "banger"].into_iter().chain(words.iter().copied()).collect::<Vec<_>>().join(" ");
+    let name = |libc: &str| format!("CARGO_TARGET_X86_64_UNKNOWN_LINUX_{libc}_RUNNER");
+    Ok(["GNU", "MUSL"].map(|libc| (name(libc), value.clone())).into())
 }
 
 /// Says what the host lacks; the exit status tells whether `run` can work.

@@ -7,12 +7,11 @@ use banger_lifecycle::machine::fleet;
 use banger_lifecycle::spec::VmName;
 
 use super::run::environment;
-use crate::boot::Request;
+use crate::boot::{Request, Wish};
 use crate::cli::ShellArgs;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
-use crate::settings::Flags;
 
 pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, CommandError> {
     if let Some(name) = &args.kept {
@@ -20,7 +19,8 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
         return Ok(fleet::enter(&context.layout, &name, None).await?);
     }
     let mut interrupts = Interrupts::listen()?;
-    let mut request = Request::check(context, &args.vm, Flags::new(), args.keep).await?;
+    let mut request =
+        Request::check(context, Wish { may_be_kept: args.keep, ..Wish::of(&args.vm) }).await?;
     request.expect_cargo();
     let command = GuestCommand::login_shell()
         .directory(request.directory(context))

@@ -26,6 +26,8 @@ pub(crate) struct Effective {
     pub(crate) toolchain: bool,
     /// Whether the VM may start from a template.
     pub(crate) template: bool,
+    /// Whether the VM is left running if what runs in it fails.
+    pub(crate) keep_on_failure: bool,
     pub(crate) env: Vec<(String, OsString)>,
 }
 
@@ -64,6 +66,7 @@ impl Effective {
             sync: truth(find("sync"))?,
             toolchain: truth(find("toolchain"))?,
             template: truth(find("template"))?,
+            keep_on_failure: truth(find("keep-on-failure"))?,
             env: variables(find("env"))?,
         })
     }
@@ -80,7 +83,14 @@ fn net(resolved: &Resolved) -> Result<Net, CommandError> {
 
 fn truth(resolved: &Resolved) -> Result<bool, CommandError> {
     let text = &resolved.text;
-    text.parse().map_err(|_| resolved.wrong(format!("`{text}` is neither true nor false")))
+    match text.as_str() {
+        // As variables are often set.
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => {
+            text.parse().map_err(|_| resolved.wrong(format!("`{text}` is neither true nor false")))
+        }
+    }
 }
 
 fn duration(resolved: &Resolved) -> Result<Duration, CommandError> {

@@ -1,6 +1,8 @@
 //! Every setting, declared once: its key in `[workspace.metadata.banger]`, its variable, its
 //! default and what it means.
 
+use crate::error::CommandError;
+
 /// One setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
@@ -74,12 +76,32 @@ pub(crate) const KEYS: &[Key] = &[
         "whether VMs start as clones of a booted template: true or false",
     ),
     key(
+        "keep-on-failure",
+        "BANGER_KEEP_ON_FAILURE",
+        "false",
+        "whether a VM is left running if what runs in it fails: true or false",
+    ),
+    key(
         "env",
         "BANGER_ENV",
         "",
         r"variables for the command: K or K=V, separated by commas; `\,` is a comma in a value",
     ),
 ];
+
+/// Finds a setting by a name that came from `at`; an unknown one is an error that names the
+/// nearest.
+pub(crate) fn known(name: &str, at: &str) -> Result<&'static Key, CommandError> {
+    find(name).ok_or_else(|| {
+        let error = CommandError::usage(format!("unknown key `{name}` in {at}"));
+        error.hint(nearest(name).map(|near| format!("did you mean `{near}`?")))
+    })
+}
+
+/// The variable of a setting.
+pub(crate) fn variable(name: &str) -> &'static str {
+    find(name).expect("flags have the names of settings").variable
+}
 
 /// Finds a setting by name.
 pub(crate) fn find(name: &str) -> Option<&'static Key> {

@@ -42,10 +42,7 @@ impl Metadata {
 
 /// One key and its value as text.
 fn check(key: &str, value: &Value, at: &str) -> Result<(String, String), CommandError> {
-    if keys::find(key).is_none() {
-        let error = CommandError::usage(format!("unknown key `{key}` in {at}"));
-        return Err(error.hint(keys::nearest(key).map(|near| format!("did you mean `{near}`?"))));
-    }
+    keys::known(key, at)?;
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Integer(number) => number.to_string(),

@@ -10,5 +10,6 @@ pub(crate) mod metadata;
 pub(crate) mod resolve;
 
 pub(crate) use effective::Effective;
+pub(crate) use keys::variable;
 pub(crate) use metadata::Metadata;
 pub(crate) use resolve::{Flags, Resolved, resolve};

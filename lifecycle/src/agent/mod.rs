@@ -82,6 +82,11 @@ impl Batch {
         self.step(&["bind", from, to])
     }
 
+    /// Shows a file in another place, which is made where it is not there.
+    pub(crate) fn show(self, file: &str, at: &str) -> Self {
+        self.step(&["show", file, at])
+    }
+
     /// Mounts a disk, and makes its mount point.
     pub(crate) fn disk(self, mount: &Mount) -> Self {
         let Mount { serial, filesystem, options, path } = mount;
@@ -118,6 +123,11 @@ impl Batch {
     pub(crate) fn then(mut self, other: &Self) -> Self {
         self.lines.push_str(&other.lines);
         self
+    }
+
+    /// Whether it has no steps.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     /// The text for the console.

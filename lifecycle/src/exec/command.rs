@@ -18,13 +18,14 @@ pub struct GuestCommand {
     directory: Option<Utf8PathBuf>,
     environment: Vec<(String, OsString)>,
     mark: Option<String>,
+    user: Option<String>,
 }
 
 impl GuestCommand {
     /// A program and its arguments.
     #[must_use]
     pub fn new(argv: Vec<OsString>) -> Self {
-        Self { argv, directory: None, environment: Vec::new(), mark: None }
+        Self { argv, directory: None, environment: Vec::new(), mark: None, user: None }
     }
 
     /// The guest user's login shell, interactive.
@@ -44,6 +45,14 @@ impl GuestCommand {
     #[must_use]
     pub fn environment(mut self, variables: Vec<(String, OsString)>) -> Self {
         self.environment.extend(variables);
+        self
+    }
+
+    /// Runs it as somebody else, who is made first where the guest has nobody of that name. Must be
+    /// a valid user name.
+    #[must_use]
+    pub fn user(mut self, name: Option<&str>) -> Self {
+        self.user = name.map(str::to_owned);
         self
     }
 
@@ -68,8 +77,14 @@ impl GuestCommand {
             push_quoted(&mut text, value);
             text.push(b'\n');
         }
+        if let Some(user) = &self.user {
+            text.extend(become_text(user).bytes());
+        }
         // A trap that does something is reset in the child, so the command still gets the signal.
         text.extend(b"trap : INT TERM HUP\n");
+        if self.user.is_some() {
+            text.extend(b"setpriv --reuid=\"$uid\" --regid=\"$gid\" --init-groups -- ");
+        }
         for word in &self.argv {
             push_quoted(&mut text, word);
             text.push(b' ');
@@ -77,6 +92,16 @@ impl GuestCommand {
         text.extend(b"\nexit $?\n");
         text
     }
+}
+
+/// Finds or makes a user, and opens the way to sources that lie in root's home.
+fn become_text(user: &str) -> String {
+    let user = quote(user);
+    format!(
+        "id -u {user} >/dev/null 2>&1 || useradd --create-home --shell /bin/sh {user} || exit 126\n\
+         uid=$(id -u {user}) gid=$(id -g {user}) && chmod o+x /root\n\
+         export USER={user} LOGNAME={user} HOME=\"$(getent passwd {user} | cut -d: -f6)\"\n"
+    )
 }
 
 /// Sends a signal to the process group noted under a mark.

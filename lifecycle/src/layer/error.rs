@@ -28,6 +28,15 @@ pub enum LayerError {
         #[source]
         source: io::Error,
     },
+    /// A program that a guest is to run cannot be read.
+    #[error("cannot read the program `{path}`")]
+    Program {
+        /// The program.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// `rustc` does not say where its sysroot is.
     #[error("cannot ask rustc for its sysroot")]
     Rustc(#[source] ToolError),

@@ -1,5 +1,5 @@
-//! Read-only drives shared by many VMs: the host's toolchain, and the vendored crates of a lock
-//! file.
+//! Read-only drives shared by many VMs: the host's toolchain, the vendored crates of a lock file, and
+//! executables built on the host.
 //!
 //! A layer is an erofs image under its content key, made once by whoever first needs it and never
 //! written again. This module makes, finds, lists and removes layers; attaching one to a VM and
@@ -15,6 +15,7 @@ mod dependencies;
 mod erofs;
 mod error;
 mod lockfile;
+mod programs;
 mod progress;
 mod record;
 mod source_config;
@@ -25,6 +26,7 @@ mod toolchain;
 
 pub use dependencies::{CARGO_CONFIG, VENDOR_MOUNT};
 pub use error::LayerError;
+pub(crate) use programs::place;
 pub use record::{LayerId, LayerInfo, LayerKind};
 pub use store::{Layer, LayerStore};
 pub use toolchain::{find_sysroot, sysroot_of};

@@ -23,6 +23,8 @@ pub enum LayerKind {
     Toolchain,
     /// The vendored crates of one `Cargo.lock`.
     Dependencies,
+    /// Executables of the host.
+    Programs,
 }
 
 impl LayerKind {
@@ -32,6 +34,7 @@ impl LayerKind {
         match self {
             Self::Toolchain => "toolchain",
             Self::Dependencies => "dependencies",
+            Self::Programs => "programs",
         }
     }
 }
@@ -72,6 +75,7 @@ impl FromStr for LayerId {
         let kind = match kind {
             "toolchain" => LayerKind::Toolchain,
             "dependencies" => LayerKind::Dependencies,
+            "programs" => LayerKind::Programs,
             _ => return Err(()),
         };
         let is_key = key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -123,6 +123,23 @@ impl LayerStore {
         self.shelf.sweep().map(|swept| swept.len()).map_err(self.failed())
     }
 
+    /// Removes layers of one kind, those used longest ago first, until the rest takes up `budget`
+    /// bytes at most. What is in use stays.
+    pub(super) fn trim(&self, kind: LayerKind, budget: u64) -> Result<(), LayerError> {
+        let mut layers = self.list()?;
+        layers.retain(|layer| layer.id.kind == kind);
+        layers.sort_by_key(|layer| (!layer.in_use, std::cmp::Reverse(layer.used)));
+        let mut total = 0;
+        for layer in layers {
+            if layer.in_use || total + layer.size <= budget {
+                total += layer.size;
+            } else {
+                self.shelf.remove(&layer.id.to_string()).map_err(self.failed())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Finds the layer, or makes it: once, however many ask for it at the same time.
     pub(super) async fn obtain(&self, recipe: &impl Recipe) -> Result<Layer, LayerError> {
         let id = recipe.id();

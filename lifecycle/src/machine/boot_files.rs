@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use crate::image::{Image, ImageError};
-use crate::template::KeyHasher;
+use crate::rundir::KeyHasher;
 
 /// Offset and value of the ext4 superblock's magic number (Linux Documentation/filesystems/ext4).
 const EXT4_MAGIC: (usize, [u8; 2]) = (0x438, [0x53, 0xef]);

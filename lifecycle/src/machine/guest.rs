@@ -8,8 +8,8 @@ use camino::Utf8Path;
 
 use super::Prepared;
 use super::ready::step;
-use super::stages;
 use super::workspace_mount::{Mounted, Scans, SyncReport, freeze};
+use super::{archive, stages};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::{Events, Stage};
@@ -65,16 +65,14 @@ impl Guest {
         self.vmm.console_tail()
     }
 
-    /// Sends what changed in the workspace and puts it in place; nothing without a workspace.
+    /// Sends what changed in the workspace, and puts it and the host's programs in place.
     ///
     /// # Errors
     /// Where a file cannot be read here or written there.
     pub async fn sync(&mut self) -> Result<SyncReport, Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Sync);
-        let Some(scans) = self.prepared.scans.take() else {
-            return Ok(SyncReport::default());
-        };
+        let scans = self.prepared.scans.take();
         match self.put_in_place(scans, &events).await {
             Ok(report) => Ok(report),
             Err(cause) => {
@@ -84,12 +82,25 @@ impl Guest {
         }
     }
 
-    async fn put_in_place(&mut self, scans: Scans, events: &Events) -> Result<SyncReport, Cause> {
-        let sending = scans.send(&self.master, events);
-        let (mounted, report, mounts) = self.vmm.attend(sending).await?;
-        self.vmm.perform("mounting the workspace", &mounts, MOUNT_LIMIT).await?;
-        self.mounted = Some(mounted);
-        Ok(report)
+    /// The workspace first: programs may stand in it.
+    async fn put_in_place(
+        &mut self,
+        scans: Option<Scans>,
+        events: &Events,
+    ) -> Result<SyncReport, Cause> {
+        let mut told = Batch::new();
+        let mut sent = SyncReport::default();
+        if let Some(scans) = scans {
+            let sending = scans.send(&self.master, events);
+            let (mounted, report, mounts) = self.vmm.attend(sending).await?;
+            self.mounted = Some(mounted);
+            (told, sent) = (mounts, report);
+        }
+        let told = told.then(&self.prepared.programs);
+        if !told.is_empty() {
+            self.vmm.perform("mounting the workspace", &told, MOUNT_LIMIT).await?;
+        }
+        Ok(sent)
     }
 
     /// Runs a command with the given streams and returns its exit status; death by signal `n` is
@@ -173,6 +184,21 @@ impl Guest {
         pull(&sftp, guest, host, progress).await.during(Stage::Fetch).map(drop)
     }
 
+    /// Copies a file or directory of the host into the guest, as `cp -a` would; it belongs to root
+    /// there.
+    ///
+    /// # Errors
+    /// Where it cannot be read here or written there.
+    pub async fn push(&mut self, host: &Path, guest: &Path) -> Result<(), Error> {
+        let events = self.prepared.events.clone();
+        let _stage = stages::start(&events, Stage::Sync);
+        let pushing = archive::push(&self.master, host, guest);
+        match self.vmm.attend(pushing).await {
+            Ok(()) => Ok(()),
+            Err(cause) => Err(self.failed(Stage::Sync, cause).await),
+        }
+    }
+
     /// Ends the VM and removes all that was its own. What was built on the workspace disk stays
     /// for the next run.
     ///
@@ -187,7 +213,7 @@ impl Guest {
         let Prepared { workspace_disk, run_dir, .. } = prepared;
         let mut report = Shutdown::default();
         if let (Some(disk), Some(mounted), true) = (workspace_disk, mounted, frozen)
-            && (mounted.changed || disk.dirty().during(Stage::Teardown)?)
+            && (mounted.changed || (mounted.builds && disk.dirty().during(Stage::Teardown)?))
         {
             let save = |key: &str, path: &Utf8Path| mounted.save(key, path);
             report.workspace_kept =
@@ -222,10 +248,10 @@ impl Guest {
         Ok(record.meta.name)
     }
 
-    /// Has the guest write out the workspace disk and hold still. `false` where there is none, or
-    /// the guest does not answer: what it built is then lost, and nothing else.
+    /// Has the guest write out the workspace disk and hold still. `false` where nothing on it is to
+    /// be kept, or the guest does not answer: what it built is then lost, and nothing else.
     async fn freeze(&mut self) -> bool {
-        if self.mounted.is_none() {
+        if !self.mounted.as_ref().is_some_and(|mounted| mounted.changed || mounted.builds) {
             return false;
         }
         let vmm = &mut self.vmm;

@@ -21,6 +21,7 @@ mod booted;
 mod ready;
 pub mod guest;
 mod workspace_mount;
+mod archive;
 mod odd_names;
 mod stages;
 pub mod fleet;

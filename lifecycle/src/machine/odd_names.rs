@@ -1,12 +1,11 @@
-//! Sends what SFTP cannot name: as a tar archive, unpacked by the guest's busybox.
+//! Sends what SFTP cannot name.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use super::archive::unpack;
 use crate::error::Cause;
-use crate::exec::{ExecError, GuestCommand, Streams, stream};
-use crate::process::last_lines;
 use crate::session::Master;
 use crate::sync::OddNames;
 
@@ -23,28 +22,15 @@ pub(super) async fn send(
     if odd.is_empty() {
         return Ok(());
     }
-    let words = ["/run/banger/busybox", "sh", "-c", SCRIPT, "sh", tree];
-    let words = words.into_iter().map(OsString::from);
     let removed = odd.remove.iter().map(|path| {
         let mut argument = OsString::from("./");
         argument.push(path);
         argument
     });
-    let command = GuestCommand::new(words.chain(removed).collect());
+    let arguments: Vec<_> = [tree.into()].into_iter().chain(removed).collect();
     let archive = tokio::task::spawn_blocking(move || odd.archive(&host_root))
         .await
         .map_err(io::Error::other)??;
-    let mut stderr = Vec::new();
-    let streams = Streams {
-        stdin: Some(Box::new(archive.as_slice())),
-        stdout: Box::new(tokio::io::sink()),
-        stderr: Box::new(&mut stderr),
-    };
-    let status = stream::run(master, &command, streams).await?;
-    if status == 0 {
-        return Ok(());
-    }
     let what = "unpacking names that are not UTF-8";
-    let stderr = last_lines(&String::from_utf8_lossy(&stderr), 5);
-    Err(ExecError::Step { what, status, stderr }.into())
+    unpack(master, what, SCRIPT, arguments, archive.as_slice()).await
 }

@@ -25,6 +25,9 @@ pub struct Plan {
     pub boot: BootFiles,
     /// The read-only drives it gets.
     pub layers: Vec<Layer>,
+    /// The host's executables that stand at their own paths in it, in the order in which the
+    /// programs layer has them.
+    pub programs: Vec<Utf8PathBuf>,
     /// The workspace that is synced into it.
     pub workspace: Option<WorkspacePlan>,
     /// Whether it may be told to stay after its command.
@@ -49,8 +52,9 @@ pub struct WorkspacePlan {
     pub root: Utf8PathBuf,
     /// The trees to send.
     pub roots: Vec<Root>,
-    /// The directory for build output, which stays in the guest's own disk.
-    pub target: Utf8PathBuf,
+    /// The directory for build output, which stays in the guest's own disk; `None` where nothing
+    /// is built, so that only what was sent is kept.
+    pub target: Option<Utf8PathBuf>,
 }
 
 /// What VMs are made on.

@@ -14,7 +14,7 @@ use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::{Events, Stage};
 use crate::host::kvm::Kvm;
-use crate::layer::{CARGO_CONFIG, Layer, LayerKind, VENDOR_MOUNT};
+use crate::layer::{self, CARGO_CONFIG, Layer, LayerKind, VENDOR_MOUNT};
 use crate::overlay::{WorkspaceDisk, blank};
 use crate::rundir::record::Meta;
 use crate::rundir::run::control_path;
@@ -35,6 +35,8 @@ pub struct Prepared {
     pub(super) identity: Identity,
     /// What the guest is told once it is up, beside its identity.
     pub(super) belongings: Batch,
+    /// What shows the host's programs at their paths, once the workspace is in place.
+    pub(super) programs: Batch,
     pub(super) keys: Keys,
     pub(super) control: Utf8PathBuf,
     pub(super) scans: Option<Scans>,
@@ -143,6 +145,7 @@ impl Plan {
             config,
             identity: Identity::new(run_dir.name().clone())?,
             belongings,
+            programs: programs(&self.programs),
             keys,
             control: control_path(layout, run_dir.name()),
             scans,
@@ -208,6 +211,14 @@ fn belongings(slots: &Slots<'_>, offline: bool) -> Batch {
         batch = batch.link(&format!("{CARGO_HOME}/config.toml"), &config);
     }
     slots.mounts().iter().fold(batch, Batch::disk)
+}
+
+/// Shows each program of the programs layer at its own path.
+fn programs(paths: &[Utf8PathBuf]) -> Batch {
+    let show = |batch: Batch, (number, path): (usize, &Utf8PathBuf)| {
+        batch.show(&layer::place(number), path.as_str())
+    };
+    paths.iter().enumerate().fold(Batch::new(), show)
 }
 
 /// Decides the accelerator, and says so where it is the slow one.

@@ -8,13 +8,14 @@ use super::boot_files::BootFiles;
 use super::plan::Host;
 use crate::error::Cause;
 use crate::process::find_program;
+use crate::rundir::KeyHasher;
 use crate::spec::VmSpec;
-use crate::template::{KeyHasher, TemplateKey};
+use crate::template::TemplateKey;
 use crate::vmm::Accelerator;
 use crate::vmm::qemu::{PROGRAM, args};
 
 /// The version of what else goes into a template: how disks and devices are laid out.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// The shape of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Shape {
         let VmSpec { vcpu, ram, init, .. } = spec;
         let accelerator = accelerator.as_str();
         let what = format!("{}, {vcpu} vCPUs, {ram} MiB, {init}, {accelerator}", boot.describe());
-        Ok(Self { key: hasher.key(), what })
+        Ok(Self { key: TemplateKey::of(&hasher), what })
     }
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `toolchain` | the toolchain layer | the layer's own place |
 //! | `dependencies` | the dependency layer | the layer's own place |
+//! | `programs` | the programs layer | the layer's own place |
 //! | `work` | the workspace disk | [`WORK`] |
 //!
 //! All are of one size; an empty one is the blank disk.
@@ -43,14 +44,14 @@ impl Slots<'_> {
             base: self.layer(kind).map(|layer| layer.image().to_owned()),
             read_only: true,
         };
-        let (toolchain, dependencies) =
-            (layer(LayerKind::Toolchain), layer(LayerKind::Dependencies));
+        let layers =
+            [LayerKind::Toolchain, LayerKind::Dependencies, LayerKind::Programs].map(layer);
         let work = match self.workspace {
             Some(disk) => disk.top().to_owned(),
             None => empty_work_disk(blank, dir)?,
         };
         let work = Disk { serial: "work", path: work, base: None, read_only: false };
-        Ok(vec![root, toolchain, dependencies, work])
+        Ok([root].into_iter().chain(layers).chain([work]).collect())
     }
 
     /// What the guest has to mount.
@@ -86,5 +87,6 @@ fn serial(kind: LayerKind) -> &'static str {
     match kind {
         LayerKind::Toolchain => "toolchain",
         LayerKind::Dependencies => "dependencies",
+        LayerKind::Programs => "programs",
     }
 }

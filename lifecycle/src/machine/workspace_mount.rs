@@ -45,6 +45,8 @@ pub(crate) struct Mounted {
     scanned: Arc<Vec<Scanned>>,
     /// Whether anything was sent.
     pub(crate) changed: bool,
+    /// Whether commands may build, and what they build is to be kept.
+    pub(crate) builds: bool,
 }
 
 /// What a sync did.
@@ -93,8 +95,9 @@ impl Scans {
         }
         let changed = scanned.iter().any(|scanned| !scanned.plan.is_empty());
         let report = send(&mut scanned, master, events).await?;
-        let mounts = mounts(&scanned, &self.workspace.target);
-        Ok((Mounted { scanned: Arc::new(scanned), changed }, report, mounts))
+        let mounts = mounts(&scanned, self.workspace.target.as_deref());
+        let builds = self.workspace.target.is_some();
+        Ok((Mounted { scanned: Arc::new(scanned), changed, builds }, report, mounts))
     }
 }
 
@@ -149,8 +152,8 @@ fn tree(root: &Root) -> String {
     format!("{WORK}/{}/tree", root.key())
 }
 
-/// Mounts every root and the target directory.
-fn mounts(scanned: &[Scanned], target: &Utf8Path) -> Batch {
+/// Mounts every root, and the target directory where there is one.
+fn mounts(scanned: &[Scanned], target: Option<&Utf8Path>) -> Batch {
     let mut batch = Batch::new();
     for Scanned { root, .. } in scanned {
         let tree = tree(root);
@@ -161,6 +164,7 @@ fn mounts(scanned: &[Scanned], target: &Utf8Path) -> Batch {
         }
         batch = batch.overlay(&root.host, &tree, &upper, &work);
     }
+    let Some(target) = target else { return batch };
     let kept = format!("{WORK}/target");
     batch.directory(&kept).directory(target.as_str()).bind(&kept, target.as_str())
 }

@@ -8,8 +8,10 @@ pub mod layout;
 pub mod lock;
 pub mod record;
 pub mod run;
+mod key;
 pub(crate) mod shelf;
 
+pub(crate) use key::KeyHasher;
 pub use layout::Layout;
 pub use lock::FileLock;
 pub use record::Record;

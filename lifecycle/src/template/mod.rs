@@ -17,7 +17,7 @@ mod key;
 mod record;
 mod store;
 
-pub(crate) use key::{KeyHasher, TemplateKey};
+pub(crate) use key::TemplateKey;
 pub use record::TemplateInfo;
 pub(crate) use store::{INITRD, MEMORY, OVERLAY, ROOT, STATE, VMLINUX};
 pub use store::{Template, TemplateError, TemplateStore};

@@ -31,6 +31,8 @@ pub struct Member {
     pub name: String,
     /// The directory of its manifest, mostly but not always below the workspace's root.
     pub dir: Utf8PathBuf,
+    /// The names of the programs that it builds.
+    pub programs: Vec<String>,
     /// `[package.metadata.banger]`; null where there is none.
     pub metadata_table: Value,
 }
@@ -115,6 +117,12 @@ impl From<&Package> for Member {
         Self {
             name: package.name.to_string(),
             dir: package_dir(package).to_owned(),
+            programs: package
+                .targets
+                .iter()
+                .filter(|t| t.is_bin())
+                .map(|t| t.name.clone())
+                .collect(),
             metadata_table: package.metadata["banger"].clone(),
         }
     }

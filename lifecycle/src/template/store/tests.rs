@@ -1,5 +1,5 @@
 use super::*;
-use crate::template::KeyHasher;
+use crate::rundir::KeyHasher;
 
 fn store() -> (tempfile::TempDir, TemplateStore) {
     let dir = tempfile::tempdir().unwrap();
@@ -9,7 +9,7 @@ fn store() -> (tempfile::TempDir, TemplateStore) {
 }
 
 fn key(text: &str) -> TemplateKey {
-    KeyHasher::default().field("test", text).key()
+    TemplateKey::of(KeyHasher::default().field("test", text))
 }
 
 /// Makes a template of one file of 8 KiB.

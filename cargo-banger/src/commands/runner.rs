@@ -1,0 +1,51 @@
+//! `cargo banger runner`: an executable of the host in a throwaway VM, as if it ran here. Cargo and
+//! nextest start tests, benches and programs through it where their configuration says so.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use banger_lifecycle::exec::GuestCommand;
+use banger_protocol::environment;
+use camino::Utf8Path;
+
+use crate::boot::{Request, Wish};
+use crate::cli::RunnerArgs;
+use crate::context::Context;
+use crate::errand::Errand;
+use crate::error::CommandError;
+use crate::interrupt::Interrupts;
+
+pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, CommandError> {
+    let program = context.directory.join(&args.program);
+    // What tests there are is in the executable itself: no VM is needed to tell.
+    if args.arguments.iter().any(|argument| argument == "--list") {
+        return Err(list(&program, &args.arguments));
+    }
+    let interrupts = Interrupts::listen()?;
+    let mut wish = Wish { program: Some(program.clone()), ..Wish::of(&args.vm) };
+    wish.flags.extend(args.limits.flags());
+    let request = Request::check(context, wish).await?;
+    let argv = [OsString::from(program)].into_iter().chain(args.arguments).collect();
+    let command = GuestCommand::new(argv)
+        .directory(request.directory(context))
+        .environment(variables(&request));
+    let keep = request.keep_on_failure();
+    let errand = Errand { command, fetches: Vec::new(), keep, timings: None };
+    errand.run(request, context, interrupts).await
+}
+
+/// Becomes the executable; returns only if that fails.
+fn list(program: &Utf8Path, arguments: &[OsString]) -> CommandError {
+    let error = Command::new(program).args(arguments).exec();
+    CommandError::usage(format!("cannot run `{program}`")).caused_by(&error)
+}
+
+/// What a program of the host sees in the guest: what its harness speaks to it with, and settings.
+pub(crate) fn variables(request: &Request) -> Vec<(String, OsString)> {
+    let own = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        environment::passes(&name).then_some((name, value))
+    });
+    own.chain(request.settings.env.iter().cloned()).collect()
+}

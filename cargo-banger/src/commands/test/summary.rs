@@ -1,0 +1,104 @@
+//! What is printed of suites as they end, and of all of them at last.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use anstyle::{AnsiColor, Style};
+
+use super::suite::{Outcome, Suite};
+use crate::cli::Isolate;
+use crate::error::CommandError;
+
+const GREEN: Style = AnsiColor::Green.on_default().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
+
+/// The run so far.
+pub(super) struct Summary {
+    total: usize,
+    isolate: Isolate,
+    since: Instant,
+    failed: Vec<Failed>,
+}
+
+/// A suite that failed, and what is to be seen of it at the end.
+struct Failed {
+    name: String,
+    text: String,
+}
+
+impl Summary {
+    pub(super) fn new(total: usize, isolate: Isolate) -> Self {
+        Self { total, isolate, since: Instant::now(), failed: Vec::new() }
+    }
+
+    /// Prints how a suite ended. What failed is kept for the end, so that it is seen last.
+    pub(super) fn add(&mut self, suite: &Suite, outcome: Result<Outcome, CommandError>) {
+        let (passed, text) = match outcome {
+            Ok(outcome) => (outcome.status == 0, text(suite, &outcome)),
+            Err(error) => (false, error.in_full()),
+        };
+        self.tell(suite, passed, &text);
+        if !passed {
+            self.failed.push(Failed { name: suite.name(), text });
+        }
+    }
+
+    /// Prints what failed and the count; whether nothing did.
+    pub(super) fn print(self) -> bool {
+        let Self { total, isolate, since, failed } = self;
+        for Failed { name, text } in &failed {
+            anstream::println!("\n---- {RED}{name}{RED:#} ----\n{text}");
+        }
+        let what = match isolate {
+            Isolate::Binary => "test binaries",
+            Isolate::Test => "tests",
+        };
+        let (passed, seconds) = (total - failed.len(), since.elapsed().as_secs_f64());
+        let (style, word) = if failed.is_empty() { (GREEN, "ok") } else { (RED, "FAILED") };
+        anstream::println!(
+            "\nbanger test: {style}{word}{style:#}. {passed} of {total} {what} passed, each in a VM of its own; {seconds:.2} s"
+        );
+        for Failed { name, .. } in &failed {
+            anstream::println!("    {name}");
+        }
+        failed.is_empty()
+    }
+
+    fn tell(&self, suite: &Suite, passed: bool, text: &str) {
+        match self.isolate {
+            Isolate::Binary => {
+                anstream::println!(
+                    "     {GREEN}Running{GREEN:#} {} ({})",
+                    suite.name(),
+                    suite.program()
+                );
+                if passed {
+                    anstream::println!("{text}");
+                }
+            }
+            Isolate::Test => {
+                let ignored = passed && text.lines().any(|line| line.ends_with("... ignored"));
+                let (style, word) = match (passed, ignored) {
+                    (false, _) => (RED, "FAILED"),
+                    (true, true) => (Style::new(), "ignored"),
+                    (true, false) => (GREEN, "ok"),
+                };
+                anstream::println!("test {} ... {style}{word}{style:#}", suite.name());
+            }
+        }
+        drop(std::io::stdout().flush());
+    }
+}
+
+/// What a suite wrote, and how it ended where that is not what its harness says.
+fn text(suite: &Suite, outcome: &Outcome) -> String {
+    let mut text = String::from_utf8_lossy(&outcome.output).trim_matches('\n').to_owned();
+    if !matches!(outcome.status, 0 | super::FAILED) {
+        text.push_str(&format!("\n`{}` ended with status {}", suite.program(), outcome.status));
+    }
+    if let Some(name) = &outcome.kept {
+        text.push('\n');
+        text.push_str(&CommandError::kept(name));
+    }
+    text
+}

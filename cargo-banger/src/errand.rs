@@ -1,0 +1,131 @@
+//! One command in one VM, on our own terminal or streams: what `run` and `runner` share.
+
+use std::future::pending;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use banger_lifecycle::exec::{GuestCommand, Streams};
+use banger_lifecycle::machine::Guest;
+
+use crate::boot::Request;
+use crate::cli::TimingsFormat;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::exit_code;
+use crate::interrupt::Interrupts;
+
+/// A command and what is to be done beside it.
+pub(crate) struct Errand {
+    pub(crate) command: GuestCommand,
+    /// What to bring back, also after a failure.
+    pub(crate) fetches: Vec<Fetch>,
+    pub(crate) keep: Keep,
+    pub(crate) timings: Option<TimingsFormat>,
+}
+
+/// When the VM is left running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Never,
+    OnFailure,
+    Always,
+}
+
+/// A file or directory to bring back.
+pub(crate) struct Fetch {
+    pub(crate) guest: PathBuf,
+    pub(crate) host: PathBuf,
+}
+
+impl Errand {
+    /// Starts the VM, runs the command, and takes the VM down. Returns the command's status.
+    pub(crate) async fn run(
+        self,
+        request: Request,
+        context: &Context,
+        mut interrupts: Interrupts,
+    ) -> Result<u8, CommandError> {
+        let Self { command, fetches, keep, timings } = self;
+        let timeout = request.settings.timeout;
+        let mut guest = tokio::select! {
+            guest = request.start(context) => guest?,
+            _ = interrupts.next() => return Err(CommandError::interrupted()),
+        };
+        context.reporter.clear();
+        let outcome = command_in(&mut guest, command, timeout, &mut interrupts).await;
+        let fetched = fetch_all(&mut guest, &fetches, &outcome).await;
+        let failed = !matches!(outcome, Ok(0)) || fetched.is_err();
+        let ended = if keep == Keep::Always || (keep == Keep::OnFailure && failed) {
+            guest.keep().map(|name| context.events.note(CommandError::kept(&name)))
+        } else {
+            guest.shutdown().await.map(drop)
+        };
+        print_timings(timings, context);
+        let status = outcome?;
+        fetched?;
+        ended?;
+        Ok(status)
+    }
+}
+
+/// Runs the command on the terminal where there is one, else over pipes.
+async fn command_in(
+    guest: &mut Guest,
+    command: GuestCommand,
+    timeout: Option<Duration>,
+    interrupts: &mut Interrupts,
+) -> Result<u8, CommandError> {
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let running = async {
+        if terminal {
+            return guest.run_on_terminal(command).await;
+        }
+        let streams = Streams {
+            stdin: Some(Box::new(tokio::io::stdin())),
+            stdout: Box::new(tokio::io::stdout()),
+            stderr: Box::new(tokio::io::stderr()),
+        };
+        guest.run(command, streams, async || interrupts.next().await).await
+    };
+    let limit = async {
+        match timeout {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        status = running => Ok(status?),
+        () = limit => {
+            Err(CommandError::timed_out(timeout.unwrap_or_default()))
+        }
+    }
+}
+
+/// Brings everything back that was asked for, also after a command that failed; not from a guest
+/// that is lost.
+async fn fetch_all(
+    guest: &mut Guest,
+    fetches: &[Fetch],
+    outcome: &Result<u8, CommandError>,
+) -> Result<(), CommandError> {
+    if matches!(outcome, Err(error) if error.code != exit_code::TIMED_OUT) {
+        return Ok(());
+    }
+    for Fetch { guest: from, host: to } in fetches {
+        guest.fetch(from, to).await?;
+    }
+    Ok(())
+}
+
+fn print_timings(format: Option<TimingsFormat>, context: &Context) {
+    match format {
+        None => {}
+        Some(TimingsFormat::Text) => {
+            context.reporter.with_timings(|timings| anstream::eprint!("{}", timings.table()));
+        }
+        Some(TimingsFormat::Json) => {
+            context.reporter.with_timings(|timings| anstream::eprintln!("{}", timings.json()));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Files that travel as a tar archive, unpacked by the guest's busybox.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use tokio::io::AsyncRead;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::error::Cause;
+use crate::exec::{ExecError, GuestCommand, Streams, stream};
+use crate::process::last_lines;
+use crate::session::Master;
+
+/// The guest's busybox, and what it runs.
+const SHELL: [&str; 3] = ["/run/banger/busybox", "sh", "-c"];
+
+/// Makes a directory and unpacks into it.
+const INTO: &str = r#"mkdir -p -- "$1" && cd "$1" && tar -x -o -f -"#;
+
+/// Copies a file or directory tree of the host to `guest`, as `cp -a` would: a directory that is
+/// there keeps what else is in it. All of it belongs to root then.
+pub(super) async fn push(master: &Master, host: &Path, guest: &Path) -> Result<(), Cause> {
+    let (Some(parent), Some(name)) = (guest.parent(), guest.file_name()) else {
+        let what = format!("`{}` names no place in the guest", guest.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+    };
+    let (reader, writer) = io::pipe()?;
+    let (host, name) = (host.to_owned(), name.to_owned());
+    // Read before anything is sent, so that a missing file is told as such.
+    fs_err::symlink_metadata(&host)?;
+    let packing = tokio::task::spawn_blocking(move || pack(&host, name.as_ref(), writer));
+    rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
+    let archive = Receiver::from_owned_fd(reader.into())?;
+    let unpacked = unpack(master, "unpacking files", INTO, [parent.into()], archive).await;
+    // Where the guest stops reading, that is why packing ended too.
+    unpacked?;
+    packing.await.map_err(io::Error::other)??;
+    Ok(())
+}
+
+fn pack(host: &Path, name: &Path, to: impl io::Write) -> io::Result<()> {
+    let mut archive = tar::Builder::new(to);
+    archive.follow_symlinks(false);
+    if fs_err::metadata(host)?.is_dir() {
+        archive.append_dir_all(name, host)?;
+    } else {
+        // A link that was named itself stands for what it points to.
+        archive.append_path_with_name(fs_err::canonicalize(host)?, name)?;
+    }
+    archive.into_inner().map(drop)
+}
+
+/// Runs a script in the guest that unpacks its input.
+pub(super) async fn unpack(
+    master: &Master,
+    what: &'static str,
+    script: &str,
+    arguments: impl IntoIterator<Item = OsString>,
+    archive: impl AsyncRead + Unpin + Send,
+) -> Result<(), Cause> {
+    let words = SHELL.into_iter().chain([script, "sh"]).map(OsString::from);
+    let command = GuestCommand::new(words.chain(arguments).collect());
+    let mut stderr = Vec::new();
+    let streams = Streams {
+        stdin: Some(Box::new(archive)),
+        stdout: Box::new(tokio::io::sink()),
+        stderr: Box::new(&mut stderr),
+    };
+    let status = stream::run(master, &command, streams).await?;
+    if status == 0 {
+        return Ok(());
+    }
+    let stderr = last_lines(&String::from_utf8_lossy(&stderr), 5);
+    Err(ExecError::Step { what, status, stderr }.into())
+}

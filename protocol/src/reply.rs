@@ -1,0 +1,93 @@
+//! What the supervisor of a VM answers.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reply", deny_unknown_fields)]
+pub enum Reply {
+    /// The first words, before any request.
+    Hello {
+        /// Its [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION).
+        protocol: u32,
+        /// The version of `cargo-banger`.
+        version: String,
+    },
+    /// Something happened; comes at any time.
+    Event {
+        /// What.
+        what: Event,
+    },
+    /// The VM is ready.
+    Started {
+        /// Its name.
+        name: String,
+    },
+    /// The command wrote something.
+    Output {
+        /// Where to.
+        stream: Stream,
+        /// How many bytes follow.
+        bytes: u64,
+    },
+    /// The command ended.
+    Exited {
+        /// Its exit status, 128+n if signal n killed it.
+        status: u8,
+    },
+    /// What was asked for is done.
+    Done,
+    /// What was asked for failed. The VM lives on, if it does.
+    Failed(Failure),
+}
+
+/// A command's output stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Why something failed; prints over several lines, as a person wants to read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Failure {
+    /// The exit status that `cargo banger` would have.
+    pub code: u8,
+    /// What failed.
+    pub message: String,
+    /// Why, outermost first.
+    pub causes: Vec<String>,
+    /// What mends it.
+    pub hint: Option<String>,
+    /// The last lines of the guest's console, where there is one.
+    pub console: Option<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for cause in &self.causes {
+            write!(f, "\n  caused by: {}", cause.replace('\n', "\n    "))?;
+        }
+        if let Some(console) = &self.console {
+            f.write_str("\nthe guest's console ended with:")?;
+            for line in console.lines() {
+                write!(f, "\n  | {line}")?;
+            }
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
