@@ -23,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) cargo: Utf8PathBuf,
     /// The program search path.
     pub(crate) path: Option<OsString>,
+    /// Where programs of the host find libraries before anywhere else.
+    pub(crate) library_path: Vec<Utf8PathBuf>,
     pub(crate) reporter: Reporter,
     pub(crate) events: Events,
 }
@@ -40,6 +42,11 @@ impl Context {
             cargo: env::read(env::CARGO)
                 .map_or_else(|| Ok("cargo".into()), |path| utf8(path.into()))?,
             path: std::env::var_os("PATH"),
+            library_path: env::read(env::LIBRARY_PATH)
+                .iter()
+                .flat_map(std::env::split_paths)
+                .filter_map(|path| Utf8PathBuf::from_path_buf(path).ok())
+                .collect(),
             events: reporter.events(),
             reporter,
         })

@@ -8,6 +8,9 @@ pub(crate) const HOME: &str = "BANGER_HOME";
 /// The cargo that runs us as its subcommand; set by cargo.
 pub(crate) const CARGO: &str = "CARGO";
 
+/// Where loaders look for libraries first; cargo sets it for what it runs.
+pub(crate) const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
 /// Variables of the host that a guest command sees without being asked for.
 pub(crate) const PASSED: &[&str] = &[
     "CARGO_INCREMENTAL",

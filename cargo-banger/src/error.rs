@@ -72,6 +72,15 @@ impl CommandError {
         self
     }
 
+    /// A wrong setting or file, as a step of the lifecycle tells it.
+    pub(crate) fn usage_of(error: &dyn std::error::Error, hint: Option<String>) -> Self {
+        let this = Self::usage(error).hint(hint);
+        match error.source() {
+            Some(cause) => this.caused_by(cause),
+            None => this,
+        }
+    }
+
     /// Adds the chain of causes of an error.
     pub(crate) fn caused_by(mut self, error: &dyn std::error::Error) -> Self {
         let mut cause = Some(error);

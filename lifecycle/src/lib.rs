@@ -17,6 +17,8 @@ pub use banger_protocol::spec;
 pub mod process;
 // Paths on disk, locks, and the record of each VM.
 pub mod rundir;
+// Executables of the host, and what they need where they run.
+pub mod program;
 // What this host can do: KVM, tools, memory, disk.
 pub mod host;
 // The cargo workspace a command runs in.

@@ -1,20 +1,179 @@
-//! Writes the test that the compiler sees. Only absolute paths into `banger` appear in it.
+//! Writes the test that the compiler sees. Only absolute paths into `core` and `banger` appear in
+//! it, and it only quotes: everything was decided before.
+//!
+//! ```text
+//! #[test] fn name() { fn name() { … } run(&Case { … }) }           as a rule
+//! fn name() { … }  mod name { #[test] fn suite() { … } … }         with a matrix
+//! const _ = { fn name() { … } submit!(Case { … }) }                with the feature `harness`,
+//! #[test] fn name() { run(Case::find("name")) }                    where `#[test]` may be left out
+//! ```
+//!
+//! Registering a case takes `unsafe` code, which many crates forbid: so only who runs tests by
+//! `banger::main!` has it.
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::{Ident, ItemFn};
 
-use crate::validate::Case;
+use crate::validate::{Case, Options};
 
-/// The test itself, run where it belongs and left out with a reason elsewhere.
-pub(crate) fn test(Case(function): &Case) -> TokenStream {
-    let (attributes, visibility) = (&function.attrs, &function.vis);
-    let (name, block, output) = (&function.sig.ident, &function.block, &function.sig.output);
+/// Whether cases are registered, for a harness other than the default one.
+const REGISTERED: bool = cfg!(feature = "harness");
+
+/// The whole of it.
+pub(crate) fn test(case: &Case) -> TokenStream {
+    let name = &case.function.sig.ident;
+    let cfgs = case.function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+    let cfgs: Vec<_> = cfgs.collect();
+    if case.options.matrix.is_empty() {
+        let one = Test { case, own: name, path: path(&[&name.to_string()]), suite: None };
+        return one.alone(&quote! { #(#cfgs)* });
+    }
+    let function = private(&case.function);
+    let tests = case.options.matrix.iter().map(|suite| {
+        let own = Ident::new(&identifier(suite), name.span());
+        let path = path(&[&own.to_string()]);
+        Test { case, own: &own, path, suite: Some(suite) }.of_matrix()
+    });
     quote! {
-        #[::core::prelude::v1::test]
-        #(#attributes)*
-        #visibility fn #name() -> ::banger::__private::Outcome {
-            fn body() #output #block
-            ::banger::__private::run(::core::stringify!(#name), body)
+        #[cfg(test)]
+        #function
+        #[cfg(test)]
+        #(#cfgs)*
+        mod #name { #(#tests)* }
+    }
+}
+
+/// One test as the harness has it.
+struct Test<'a> {
+    case: &'a Case,
+    /// Its function's name.
+    own: &'a Ident,
+    path: TokenStream,
+    suite: Option<&'a String>,
+}
+
+impl Test<'_> {
+    /// With the function within it, or beside it where cases are registered.
+    fn alone(&self, cfgs: &TokenStream) -> TokenStream {
+        let function = private(&self.case.function);
+        let name = &self.case.function.sig.ident;
+        let entry = self.entry(&quote! { #name() });
+        if !REGISTERED {
+            let test = self.harness(&quote! { #function }, &quote! { &#entry });
+            return quote! { #cfgs #test };
+        }
+        let test = self.harness(&quote! {}, &self.found());
+        quote! {
+            #[cfg(test)]
+            #cfgs
+            const _: () = {
+                #function
+                ::banger::__private::submit! { #entry }
+            };
+            #cfgs
+            #test
         }
     }
+
+    /// In a module of the function's name, above which the function is.
+    fn of_matrix(&self) -> TokenStream {
+        let name = &self.case.function.sig.ident;
+        let entry = self.entry(&quote! { super::#name() });
+        if !REGISTERED {
+            return self.harness(&quote! {}, &quote! { &#entry });
+        }
+        let test = self.harness(&quote! {}, &self.found());
+        quote! {
+            ::banger::__private::submit! { #entry }
+            #test
+        }
+    }
+
+    /// What the default harness finds, under the user's own name.
+    fn harness(&self, items: &TokenStream, case: &TokenStream) -> TokenStream {
+        let own = self.own;
+        let ignore = self.case.ignore.as_ref().map(|(attribute, _)| attribute);
+        let should_panic = self.case.should_panic.as_ref().map(|(attribute, _)| attribute);
+        let visibility = self.suite.is_none().then_some(&self.case.function.vis);
+        let (output, run) = match should_panic {
+            Some(_) => (quote! {}, quote! { run_to_panic }),
+            None => (quote! { -> ::banger::__private::Outcome }, quote! { run }),
+        };
+        quote! {
+            #[::core::prelude::v1::test]
+            #ignore
+            #should_panic
+            #visibility fn #own() #output {
+                #items
+                ::banger::__private::#run(#case)
+            }
+        }
+    }
+
+    /// The case by its name in the registry.
+    fn found(&self) -> TokenStream {
+        let path = &self.path;
+        quote! { ::banger::__private::Case::find(#path) }
+    }
+
+    /// How to run it.
+    fn entry(&self, call: &TokenStream) -> TokenStream {
+        let call = match self.case.function.sig.asyncness {
+            Some(_) => quote! { ::banger::__private::block_on(#call) },
+            None => call.clone(),
+        };
+        let path = &self.path;
+        let ignore = optional(self.case.ignore.as_ref().map(|(_, reason)| reason));
+        let should_panic = optional(self.case.should_panic.as_ref().map(|(_, expected)| expected));
+        let Options { timeout_ms, env, files, user, shared, .. } = &self.case.options;
+        let settings = self.settings();
+        let env = env.iter().map(|(name, value)| quote! { (#name, #value) });
+        let timeout_ms = optional(timeout_ms.as_ref());
+        let (user, shared) = (optional(user.as_ref()), optional(shared.as_ref()));
+        quote! {
+            ::banger::__private::Case {
+                path: #path,
+                manifest_dir: ::core::env!("CARGO_MANIFEST_DIR"),
+                ignore: #ignore,
+                should_panic: #should_panic,
+                settings: &[#(#settings),*],
+                timeout_ms: #timeout_ms,
+                env: &[#(#env),*],
+                files: &[#(#files),*],
+                user: #user,
+                shared: #shared,
+                body: || ::banger::__private::report(#call),
+            }
+        }
+    }
+
+    fn settings(&self) -> impl Iterator<Item = TokenStream> {
+        let own = self.case.options.settings.iter().map(|(key, value)| (*key, value));
+        let all = own.chain(self.suite.map(|suite| ("suite", suite)));
+        all.map(|(key, value)| quote! { (#key, #value) })
+    }
+}
+
+/// The function, for those around it only.
+fn private(function: &ItemFn) -> ItemFn {
+    ItemFn { vis: syn::Visibility::Inherited, ..function.clone() }
+}
+
+fn path(names: &[&str]) -> TokenStream {
+    quote! { ::core::concat!(::core::module_path!() #(, "::", #names)*) }
+}
+
+fn optional(value: Option<&impl quote::ToTokens>) -> TokenStream {
+    match value {
+        Some(value) => quote! { ::core::option::Option::Some(#value) },
+        None => quote! { ::core::option::Option::None },
+    }
+}
+
+/// A suite's name as that of a function.
+fn identifier(suite: &str) -> String {
+    let name = suite.replace('-', "_");
+    // A suite can be called as a keyword is.
+    if syn::parse_str::<Ident>(&name).is_ok() { name } else { format!("{name}_") }
 }

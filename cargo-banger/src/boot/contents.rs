@@ -2,8 +2,9 @@
 
 use banger_lifecycle::error::Cause;
 use banger_lifecycle::event::Stage;
-use banger_lifecycle::layer::{Layer, LayerError, LayerStore, find_sysroot};
+use banger_lifecycle::layer::{Layer, LayerError, LayerStore, Programs, find_sysroot};
 use banger_lifecycle::machine::WorkspacePlan;
+use banger_lifecycle::program::{Elf, GlibcVersion};
 use banger_lifecycle::sync::{Root, roots};
 use banger_lifecycle::workspace::Workspace;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -49,16 +50,25 @@ impl Request {
     }
 }
 
+/// Refuses what is no program for this kind of machine.
+pub(super) fn check_program(path: &Utf8Path) -> Result<(), CommandError> {
+    let program = Elf::read(path).map(drop);
+    program.map_err(|error| CommandError::usage_of(&error, error.hint()))
+}
+
 /// Packs the host's programs, where there are any.
 pub(super) async fn program_layer(
     context: &Context,
-    programs: &[Utf8PathBuf],
+    paths: &[Utf8PathBuf],
+    guest: Option<GlibcVersion>,
 ) -> Result<Option<Layer>, CommandError> {
-    if programs.is_empty() {
+    if paths.is_empty() {
         return Ok(None);
     }
+    let library_path = context.library_path.clone();
+    let programs = Programs { paths: paths.to_owned(), guest, library_path };
     let store = LayerStore::new(&context.layout, context.events.clone());
-    store.programs(programs).await.map(Some).map_err(failed)
+    store.programs(&programs).await.map(Some).map_err(failed)
 }
 
 fn failed(error: LayerError) -> CommandError {

@@ -28,14 +28,8 @@ pub(crate) fn recipe(
     settings: &Effective,
     workspace: Option<&Utf8Path>,
 ) -> Result<Recipe, CommandError> {
-    let failed = |error: banger_lifecycle::image::ImageError| {
-        let hint = error.hint();
-        let mut shown = CommandError::usage(&error).hint(hint);
-        if let Some(cause) = std::error::Error::source(&error) {
-            shown = shown.caused_by(cause);
-        }
-        shown
-    };
+    let failed =
+        |error: banger_lifecycle::image::ImageError| CommandError::usage_of(&error, error.hint());
     let of_workspace = || workspace.map(|root| root.join("packages.apt")).filter(|p| p.exists());
     let packages = match settings.packages.clone().or_else(of_workspace) {
         Some(path) => PackageList::read(&path),
@@ -48,11 +42,6 @@ pub(crate) fn recipe(
 /// Refuses a user's own file that a VM cannot boot from.
 pub(super) fn check_files(settings: &Effective) -> Result<(), CommandError> {
     let Effective { rootfs, kernel, initrd, .. } = settings;
-    BootFiles::check(rootfs.as_deref(), kernel.as_deref(), initrd.as_deref()).map_err(|error| {
-        let shown = CommandError::usage(&error);
-        match std::error::Error::source(&error) {
-            Some(cause) => shown.caused_by(cause),
-            None => shown,
-        }
-    })
+    BootFiles::check(rootfs.as_deref(), kernel.as_deref(), initrd.as_deref())
+        .map_err(|error| CommandError::usage_of(&error, None))
 }

@@ -90,6 +90,7 @@ impl Request {
         let name = name.map(|name| name.parse::<VmName>()).transpose();
         let name = name.map_err(|error| CommandError::usage(format!("name: {error}")))?;
         image::check_files(&settings)?;
+        program.as_deref().map_or(Ok(()), contents::check_program)?;
         teardown::sweep(&context.layout).await?;
         context.events.send(Event::Finished { stage: Stage::Check, took: began.elapsed() });
         let may_be_kept = may_be_kept || settings.keep_on_failure;
@@ -147,7 +148,7 @@ impl Request {
         let planned = async {
             let (boot, mut layers) =
                 tokio::try_join!(self.boot_files(context), self.layers(context))?;
-            layers.extend(contents::program_layer(context, &programs).await?);
+            layers.extend(contents::program_layer(context, &programs, boot.glibc()).await?);
             Ok::<_, CommandError>((boot, layers))
         };
         let planned = planned.await;

@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 
 use crate::layer::record::LayerKind;
 use crate::process::ToolError;
+use crate::program::ProgramError;
 
 /// Why a layer could not be found, made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -28,15 +29,9 @@ pub enum LayerError {
         #[source]
         source: io::Error,
     },
-    /// A program that a guest is to run cannot be read.
-    #[error("cannot read the program `{path}`")]
-    Program {
-        /// The program.
-        path: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// A program that a guest is to run is none, or cannot be read or adapted.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// `rustc` does not say where its sysroot is.
     #[error("cannot ask rustc for its sysroot")]
     Rustc(#[source] ToolError),
@@ -132,6 +127,7 @@ impl LayerError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
+            Self::Program(error) => return error.hint(),
             Self::Store { .. } => {
                 "free some space there, or set BANGER_HOME to a directory you own"
             }

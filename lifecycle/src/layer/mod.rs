@@ -26,6 +26,7 @@ mod toolchain;
 
 pub use dependencies::{CARGO_CONFIG, VENDOR_MOUNT};
 pub use error::LayerError;
+pub use programs::Programs;
 pub(crate) use programs::place;
 pub use record::{LayerId, LayerInfo, LayerKind};
 pub use store::{Layer, LayerStore};

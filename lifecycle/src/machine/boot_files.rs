@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use crate::image::{Image, ImageError};
+use crate::program::GlibcVersion;
 use crate::rundir::KeyHasher;
 
 /// Offset and value of the ext4 superblock's magic number (Linux Documentation/filesystems/ext4).
@@ -126,6 +127,13 @@ impl BootFiles {
     pub(crate) fn digest(&self) -> Option<String> {
         let image = self.image.as_ref().filter(|_| self.rootfs.is_none())?;
         Some(image.digest().to_string())
+    }
+
+    /// The guest's glibc, where the image tells.
+    #[must_use]
+    pub fn glibc(&self) -> Option<GlibcVersion> {
+        let image = self.image.as_ref().filter(|_| self.rootfs.is_none())?;
+        GlibcVersion::of_package(image.manifest().installed.get("libc6")?)
     }
 
     /// Adds to a template's key what is booted.

@@ -1,0 +1,4 @@
+#[banger::test]
+struct Machine;
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[banger::test("bookworm")]
+fn test() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[banger::test]
+fn test(machine: u8) {}
+
+fn main() {}

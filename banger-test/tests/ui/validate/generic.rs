@@ -1,0 +1,11 @@
+#[banger::test]
+fn test<T>() {}
+
+#[banger::test]
+fn bounded()
+where
+    u8: Copy,
+{
+}
+
+fn main() {}

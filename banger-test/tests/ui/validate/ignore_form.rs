@@ -1,0 +1,5 @@
+#[banger::test]
+#[ignore(slow)]
+fn test() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[banger::test(image = "bookworm", matrix = ["bullseye"])]
+fn test() {}
+
+fn main() {}

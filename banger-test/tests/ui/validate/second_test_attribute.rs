@@ -1,0 +1,9 @@
+#[banger::test]
+#[test]
+fn test() {}
+
+#[banger::test]
+#[tokio::test]
+async fn other() {}
+
+fn main() {}

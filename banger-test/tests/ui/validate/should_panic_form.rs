@@ -1,0 +1,5 @@
+#[banger::test]
+#[should_panic(message = "boom")]
+fn test() {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[banger::test]
+#[should_panic]
+fn test() -> Result<(), String> {
+    Ok(())
+}
+
+fn main() {}
