@@ -7,7 +7,8 @@ use std::any::Any;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde::{Deserialize, Serialize};
+use banger_protocol::verdict::Verdict;
+use nanoserde::SerJson as _;
 
 use crate::case::Case;
 use crate::skip::Skip;
@@ -20,18 +21,6 @@ pub(crate) const BEGIN: &str = " begin\n";
 /// The words after the token that end it; the verdict follows, as JSON, and a line end.
 pub(crate) const END: &str = " end ";
 
-/// How a test's body ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
-    /// It returned something that makes this exit status.
-    Returned(u8),
-    /// It panicked; the message has been printed.
-    Panicked(String),
-    /// It found that it cannot run here.
-    Skipped(String),
-}
-
 /// The token, if this process runs one test for somebody outside.
 pub(crate) fn token() -> Option<String> {
     std::env::var(VARIABLE).ok()
@@ -42,7 +31,7 @@ pub(crate) fn token() -> Option<String> {
 pub(crate) fn run(case: &Case, token: &str) -> ! {
     say(format!("{token}{BEGIN}").as_bytes());
     let verdict = judge(case);
-    let json = serde_json::to_string(&verdict).expect("a verdict is plain data");
+    let json = verdict.serialize_json();
     say(format!("{token}{END}{json}\n").as_bytes());
     std::process::exit(0);
 }

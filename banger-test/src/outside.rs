@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use banger_protocol::environment;
 use banger_protocol::reply::Stream;
 use banger_protocol::request::{Request, Run, Start};
+use banger_protocol::verdict::Verdict;
 
 use crate::Error;
 use crate::case::Case;
-use crate::inside::{self, Verdict};
+use crate::inside;
 use crate::output::{self, Output, Print};
 use crate::supervisor::Supervisor;
 

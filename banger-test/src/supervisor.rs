@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use banger_protocol::event::Event;
 use banger_protocol::reply::{Failure, Reply, Stream};
 use banger_protocol::request::{Request, Run, Start};
 use banger_protocol::{PROTOCOL_VERSION, frame};
@@ -100,7 +99,7 @@ impl Supervisor {
     fn answer(&mut self, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Reply, Error> {
         loop {
             match frame::read(&mut self.replies) {
-                Ok(Some(Reply::Event { what })) => tell(&what),
+                Ok(Some(Reply::Told { text })) => tell(text),
                 Ok(Some(Reply::Output { stream, bytes })) => self.pass(stream, bytes, output)?,
                 Ok(Some(Reply::Failed(failure))) => return Err(Error::Failed(failure)),
                 Ok(Some(reply)) => return Ok(reply),
@@ -148,22 +147,15 @@ impl Drop for Supervisor {
 }
 
 /// Says on standard error, past the test harness, what takes long or is amiss: once a process.
-fn tell(event: &Event) {
+fn tell(text: String) {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let text = match event {
-        Event::Progress { what, .. } => format!("banger: {what}"),
-        Event::Note { text } => format!("banger: {text}"),
-        Event::Warning { text, hint: None } => format!("banger: warning: {text}"),
-        Event::Warning { text, hint: Some(hint) } => {
-            format!("banger: warning: {text}\nhint: {hint}")
-        }
-        _ => return,
-    };
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if told.insert(text.clone()) {
-        // Not `eprintln`, which the harness captures and shows only of tests that fail.
-        drop(writeln!(std::io::stderr(), "{text}"));
+    if told.contains(&text) {
+        return;
     }
+    // Not `eprintln`, which the harness captures and shows only of tests that fail.
+    drop(writeln!(std::io::stderr(), "banger: {text}"));
+    told.insert(text);
 }
 
 fn unexpected(reply: &Reply) -> Error {

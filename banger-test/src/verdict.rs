@@ -6,8 +6,10 @@ use std::panic::resume_unwind;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
+use banger_protocol::verdict::Verdict;
+
 use crate::case::Case;
-use crate::inside::{self, Verdict};
+use crate::inside;
 use crate::outcome::Outcome;
 use crate::outside::{self, Ending};
 

@@ -2,24 +2,24 @@
 
 use std::io::{self, BufRead};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use nanoserde::{DeJson, SerJson};
 
 /// A message as the line that is sent.
 #[must_use]
-pub fn line(message: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(message).expect("messages are plain data");
-    line.push(b'\n');
-    line
+pub fn line(message: &impl SerJson) -> Vec<u8> {
+    let mut line = message.serialize_json();
+    line.push('\n');
+    line.into_bytes()
 }
 
 /// The message in a line.
 ///
 /// # Errors
 /// Where it is none, with the start of the line.
-pub fn parse<T: DeserializeOwned>(line: &[u8]) -> io::Result<T> {
-    serde_json::from_slice(line).map_err(|error| {
-        let start: String = String::from_utf8_lossy(line).trim_end().chars().take(200).collect();
+pub fn parse<T: DeJson>(line: &[u8]) -> io::Result<T> {
+    let text = String::from_utf8_lossy(line);
+    T::deserialize_json(&text).map_err(|error| {
+        let start: String = text.trim_end().chars().take(200).collect();
         io::Error::new(io::ErrorKind::InvalidData, format!("{error} in `{start}`"))
     })
 }
@@ -28,7 +28,7 @@ pub fn parse<T: DeserializeOwned>(line: &[u8]) -> io::Result<T> {
 ///
 /// # Errors
 /// Where reading fails or what was read is no message.
-pub fn read<T: DeserializeOwned>(from: &mut impl BufRead) -> io::Result<Option<T>> {
+pub fn read<T: DeJson>(from: &mut impl BufRead) -> io::Result<Option<T>> {
     let mut line = Vec::new();
     if from.read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn messages_survive_the_way() {
-        let run = Run { argv: vec!["a\nb".into()], input: 3, ..Run::default() };
+        let run =
+            Run { argv: vec!["a\n\u{1b}\0\"\\ä\u{1f980}".into()], input: 3, ..Run::default() };
         let sent = [
             Request::Start(Start { program: Some("/x".into()), ..Start::default() }),
             Request::Run(run),

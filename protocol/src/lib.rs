@@ -10,6 +10,8 @@ pub mod event;
 pub mod frame;
 pub mod reply;
 pub mod request;
+pub mod verdict;
+#[cfg(feature = "spec")]
 pub mod spec;
 
 /// Version of the wire format. Two sides that differ refuse to talk and say which is older.

@@ -1,14 +1,13 @@
 //! What the supervisor of a VM answers.
 
+#![expect(clippy::question_mark, reason = "nanoserde's derive writes it so")]
+
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use crate::event::Event;
+use nanoserde::{DeJson, SerJson};
 
 /// One answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "reply", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, DeJson, SerJson)]
 pub enum Reply {
     /// The first words, before any request.
     Hello {
@@ -17,10 +16,10 @@ pub enum Reply {
         /// The version of `cargo-banger`.
         version: String,
     },
-    /// Something happened; comes at any time.
-    Event {
-        /// What.
-        what: Event,
+    /// Something that a person wants to know; comes at any time.
+    Told {
+        /// One line, or two where the second one says what mends it.
+        text: String,
     },
     /// The VM is ready.
     Started {
@@ -46,8 +45,7 @@ pub enum Reply {
 }
 
 /// A command's output stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, DeJson, SerJson)]
 pub enum Stream {
     /// Standard output.
     Stdout,
@@ -56,8 +54,8 @@ pub enum Stream {
 }
 
 /// Why something failed; prints over several lines, as a person wants to read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, DeJson, SerJson)]
+#[nserde(default)]
 pub struct Failure {
     /// The exit status that `cargo banger` would have.
     pub code: u8,

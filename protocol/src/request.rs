@@ -11,13 +11,14 @@
 //! the command under way. Whatever fails answers [`Failed`](crate::reply::Reply::Failed). When the
 //! asking side goes away, the VM does too.
 
+#![expect(clippy::question_mark, reason = "nanoserde's derive writes it so")]
+
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use nanoserde::{DeJson, SerJson};
 
 /// One request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "request", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, DeJson, SerJson)]
 pub enum Request {
     /// Starts the VM; once, before all else.
     Start(Start),
@@ -49,8 +50,8 @@ pub enum Request {
 }
 
 /// A VM that is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, DeJson, SerJson)]
+#[nserde(default)]
 pub struct Start {
     /// Settings that win over all others, by the names that `cargo banger config` lists.
     pub settings: BTreeMap<String, String>,
@@ -66,8 +67,8 @@ pub struct Start {
 }
 
 /// A command to run in the guest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, DeJson, SerJson)]
+#[nserde(default)]
 pub struct Run {
     /// The program and its arguments.
     pub argv: Vec<String>,

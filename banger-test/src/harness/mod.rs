@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use banger_protocol::reply::Stream;
+use banger_protocol::verdict::Verdict;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use self::pool::Pool;
 use crate::case::Case;
-use crate::inside::{self, Verdict};
+use crate::inside;
 use crate::outside::{Ending, Lane};
 use crate::verdict::explain;
 

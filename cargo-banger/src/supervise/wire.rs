@@ -109,8 +109,14 @@ impl Replies {
         drop(self.replies.send(message).await);
     }
 
-    /// Sends an event.
-    pub(super) fn tell(&self, what: Event) {
-        drop(self.events.send(frame::line(&Reply::Event { what })));
+    /// Passes on what a person wants to know of an event.
+    pub(super) fn tell(&self, event: Event) {
+        let text = match event {
+            Event::Progress { what: text, done: 0, .. } | Event::Note { text } => text,
+            Event::Warning { text, hint: None } => format!("warning: {text}"),
+            Event::Warning { text, hint: Some(hint) } => format!("warning: {text}\nhint: {hint}"),
+            _ => return,
+        };
+        drop(self.events.send(frame::line(&Reply::Told { text })));
     }
 }
