@@ -23,8 +23,8 @@ const KEEP: &str = "BANGER_KEEP_ON_FAILURE";
 pub(crate) enum Ending {
     /// It ended by itself.
     Told(Verdict),
-    /// Its process ended before it did, with this status.
-    Died(u8),
+    /// Its process ended before it did, with this status, and perhaps for this reason.
+    Died(u8, Option<String>),
     /// Its VM could not be had, was lost, or had too little time.
     Failed(Error),
 }
@@ -61,7 +61,8 @@ impl Lane {
     /// wanted.
     pub(crate) fn finish(mut self, case: &Case, print: &mut Print<'_>) -> Ending {
         let ending = self.run(case, print);
-        match self.end(!ending.passes(case), print) {
+        let failed = ending.leaves_vm() && !ending.passes(case);
+        match self.end(failed, print) {
             // What is lost already cannot be ended; why is known.
             Err(error) if !matches!(ending, Ending::Failed(_)) => Ending::Failed(error),
             _ => ending,
@@ -79,9 +80,9 @@ impl Lane {
         match (status, verdict) {
             (Err(error), _) => Ending::Failed(error),
             // Status 0 alone is what the harness ends with, whether or not it ran our test.
-            (Ok(0), Some(verdict)) => Ending::Told(verdict),
-            (Ok(0), None) if !begun => Ending::Failed(not_begun(case)),
-            (Ok(status), _) => Ending::Died(status),
+            (Ok((0, _)), Some(verdict)) => Ending::Told(verdict),
+            (Ok((0, _)), None) if !begun => Ending::Failed(not_begun(case)),
+            (Ok((status, note)), _) => Ending::Died(status, note),
         }
     }
 
@@ -127,6 +128,14 @@ impl Lane {
 }
 
 impl Ending {
+    /// Whether there is still a VM to be looked at.
+    fn leaves_vm(&self) -> bool {
+        match self {
+            Self::Told(_) | Self::Died(..) => true,
+            Self::Failed(error) => error.is_timeout(),
+        }
+    }
+
     /// Whether the test passes with it.
     pub(crate) fn passes(&self, case: &Case) -> bool {
         match (self, case.should_panic) {
@@ -144,12 +153,17 @@ impl fmt::Display for Ending {
             Self::Told(Verdict::Returned(status)) => write!(f, "the test returned status {status}"),
             Self::Told(Verdict::Panicked(message)) => f.write_str(message),
             Self::Told(Verdict::Skipped(reason)) => write!(f, "skipped: {reason}"),
-            Self::Died(status @ 0..=128) => {
-                write!(f, "the test's process exited with status {status} before the test ended")
-            }
-            Self::Died(status) => {
-                let signal = status - 128;
-                write!(f, "the test's process was ended by signal {signal}{}", signal_name(signal))
+            Self::Died(status, note) => {
+                f.write_str("the test's process ")?;
+                match status.checked_sub(128) {
+                    None | Some(0) => {
+                        write!(f, "exited with status {status} before the test ended")
+                    }
+                    Some(signal) => {
+                        write!(f, "was ended by signal {signal}{}", signal_name(signal))
+                    }
+                }?;
+                note.as_ref().map_or(Ok(()), |note| write!(f, "; {note}"))
             }
             Self::Failed(error) => error.fmt(f),
         }

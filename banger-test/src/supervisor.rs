@@ -63,17 +63,18 @@ impl Supervisor {
         }
     }
 
-    /// Runs a command to its end and returns its exit status; `output` gets what it writes.
+    /// Runs a command to its end and returns its exit status, and what else is known of why;
+    /// `output` gets what it writes.
     pub(crate) fn run(
         &mut self,
         run: Run,
         input: &[u8],
         output: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<u8, Error> {
+    ) -> Result<(u8, Option<String>), Error> {
         let run = Run { input: input.len() as u64, ..run };
         self.ask(&Request::Run(run), input)?;
         match self.answer(output)? {
-            Reply::Exited { status } => Ok(status),
+            Reply::Exited { status, note } => Ok((status, note)),
             other => Err(unexpected(&other)),
         }
     }

@@ -216,10 +216,11 @@ impl Command<'_> {
     pub fn output(self) -> Result<Output, Error> {
         let mut output = Output { status: 0, stdout: Vec::new(), stderr: Vec::new() };
         let Self { vm, run, input } = self;
-        output.status = vm.supervisor.run(run, &input, &mut |stream, bytes| match stream {
+        let take = &mut |stream, bytes: &[u8]| match stream {
             Stream::Stdout => output.stdout.extend(bytes),
             Stream::Stderr => output.stderr.extend(bytes),
-        })?;
+        };
+        (output.status, _) = vm.supervisor.run(run, &input, take)?;
         Ok(output)
     }
 }

@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     /// Serve a test that runs in a VM: speaks banger's protocol on standard input and output
     #[command(hide = true)]
-    Supervise,
+    Supervise(SuperviseArgs),
     /// List the VMs that run
     Ps(JsonArgs),
     /// Stop VMs by name
@@ -311,6 +311,16 @@ pub(crate) struct NextestArgs {
         value_name = "ARGS"
     )]
     pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SuperviseArgs {
+    /// The name of a group of tests to serve, one after another
+    #[arg(long, requires = "owner")]
+    pub(crate) group: Option<String>,
+    /// The process with which the group ends
+    #[arg(long)]
+    pub(crate) owner: Option<i32>,
 }
 
 #[derive(Args, Debug)]

@@ -8,6 +8,9 @@ pub(crate) const HOME: &str = "BANGER_HOME";
 /// The cargo that runs us as its subcommand; set by cargo.
 pub(crate) const CARGO: &str = "CARGO";
 
+/// The run of nextest that a test belongs to; set by nextest.
+pub(crate) const NEXTEST_RUN_ID: &str = "NEXTEST_RUN_ID";
+
 /// Where loaders look for libraries first; cargo sets it for what it runs.
 pub(crate) const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 

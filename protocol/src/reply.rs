@@ -37,6 +37,8 @@ pub enum Reply {
     Exited {
         /// Its exit status, 128+n if signal n killed it.
         status: u8,
+        /// What else is known of why.
+        note: Option<String>,
     },
     /// What was asked for is done.
     Done,

@@ -32,15 +32,18 @@ pub(crate) struct Wish {
     /// Whether to build the image anew first.
     pub(crate) rebuild: bool,
     pub(crate) may_be_kept: bool,
-    /// An executable of the host that the guest is to run. Nothing is built in the guest then.
+    /// An executable of the host that the guest is to run.
     pub(crate) program: Option<Utf8PathBuf>,
+    /// Whether cargo may run in the guest: it has the toolchain and the crates then, and what is
+    /// built is kept.
+    pub(crate) builds: bool,
 }
 
 impl Wish {
     /// As the command line has it.
     pub(crate) fn of(args: &VmArgs) -> Self {
         let (name, rebuild) = (args.name.clone(), args.rebuild);
-        Self { flags: args.flags(), name, rebuild, ..Self::default() }
+        Self { flags: args.flags(), name, rebuild, builds: true, ..Self::default() }
     }
 }
 
@@ -52,6 +55,7 @@ pub(crate) struct Request {
     rebuild: bool,
     may_be_kept: bool,
     program: Option<Utf8PathBuf>,
+    builds: bool,
 }
 
 /// Settings, resolved from all their sources.
@@ -77,7 +81,7 @@ impl Request {
     /// Checks flags, settings and files, and clears what dead runs left. Nothing boots before all
     /// of it is right.
     pub(crate) async fn check(context: &Context, wish: Wish) -> Result<Self, CommandError> {
-        let Wish { flags, name, rebuild, may_be_kept, program } = wish;
+        let Wish { flags, name, rebuild, may_be_kept, program, builds } = wish;
         let began = std::time::Instant::now();
         context.events.send(Event::Started { stage: Stage::Check });
         let workspace = Workspace::load(&context.directory, &context.cargo).await;
@@ -94,7 +98,7 @@ impl Request {
         teardown::sweep(&context.layout).await?;
         context.events.send(Event::Finished { stage: Stage::Check, took: began.elapsed() });
         let may_be_kept = may_be_kept || settings.keep_on_failure;
-        Ok(Self { settings, name, workspace, rebuild, may_be_kept, program })
+        Ok(Self { settings, name, workspace, rebuild, may_be_kept, program, builds })
     }
 
     /// Gives the guest more memory where cargo runs in it and nobody said how much.
@@ -155,7 +159,7 @@ impl Request {
         context.events.send(Event::Finished { stage: Stage::Image, took: began.elapsed() });
         let (boot, layers) = planned?;
         let directory = self.directory(context).map(Utf8Path::to_owned);
-        let builds = self.program.is_none();
+        let builds = self.builds;
         let workspace = self.workspace.filter(|_| self.settings.sync);
         Ok(Plan {
             name: self.name,

@@ -71,7 +71,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Test(args) => test::test(args, context).await,
         Command::Nextest(args) => nextest::nextest(args, context),
         Command::Collect(args) => test::collect(args, context),
-        Command::Supervise => supervise::supervise(context).await,
+        Command::Supervise(args) => supervise::supervise(args, context).await,
         Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,
         Command::Stop { names } => vms::stop(&names, context).await,

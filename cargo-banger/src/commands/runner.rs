@@ -23,7 +23,7 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
         return Err(list(&program, &args.arguments));
     }
     let interrupts = Interrupts::listen()?;
-    let mut wish = Wish { program: Some(program.clone()), ..Wish::of(&args.vm) };
+    let mut wish = Wish { program: Some(program.clone()), builds: false, ..Wish::of(&args.vm) };
     wish.flags.extend(args.limits.flags());
     let request = Request::check(context, wish).await?;
     let argv = [OsString::from(program)].into_iter().chain(args.arguments).collect();

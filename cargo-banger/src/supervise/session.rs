@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use banger_lifecycle::exec::{GuestCommand, Streams};
@@ -13,46 +14,84 @@ use banger_protocol::request::{Request, Run, Start};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::wire::{Asked, Replies, Requests};
+use super::{Listener, group};
 use crate::boot::{self, Wish};
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::exit_code;
 use crate::settings::{Flags, keys};
 
 /// How much of a command's output is read at once, and how much may wait for us, in bytes.
 const PIECE: usize = 64 << 10;
 
+/// What is said of a command that the guest's kernel killed for want of memory.
+const OUT_OF_MEMORY: &str = "the guest ran out of memory: `ram` gives it more";
+
 /// The VM, from the request for it to its end.
 pub(super) struct Session<'a> {
     context: &'a Context,
-    replies: Replies,
+    listener: Listener,
     guest: Option<Guest>,
+    /// What the VM was asked to be.
+    started: Start,
+    /// Whether tests come one after another.
+    pub(super) serves_group: bool,
     /// What the settings give every command: variables, and the time that it may take.
     environment: Vec<(String, std::ffi::OsString)>,
     timeout: Option<Duration>,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(context: &'a Context, replies: Replies) -> Self {
-        Self { context, replies, guest: None, environment: Vec::new(), timeout: None }
+    pub(super) fn new(context: &'a Context, listener: Listener) -> Self {
+        let (started, environment) = (Start::default(), Vec::new());
+        Self {
+            context,
+            listener,
+            guest: None,
+            started,
+            serves_group: false,
+            environment,
+            timeout: None,
+        }
     }
 
     /// Answers requests, until there are no more or one is none.
-    pub(super) async fn serve(&mut self, requests: &mut Requests) {
+    pub(super) async fn serve(&mut self, requests: &mut Requests, replies: Replies) {
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        self.replies.send(&Reply::Hello { protocol: PROTOCOL_VERSION, version }).await;
+        replies.send(&Reply::Hello { protocol: PROTOCOL_VERSION, version }).await;
+        self.listen(Some(replies.clone()));
         while let Some(asked) = requests.next().await {
             let gone = requests.gone();
             let broken = asked.is_err();
             let answer = tokio::select! {
-                answer = self.answer(asked, requests) => answer,
-                () = gone => return,
+                answer = self.answer(asked, requests, &replies) => answer,
+                () = gone => break,
             };
-            let reply = answer.unwrap_or_else(|error| Reply::Failed(error.into()));
-            self.replies.send(&reply).await;
+            let reply = match answer {
+                Ok(Some(reply)) => reply,
+                Ok(None) => break,
+                Err(error) => Reply::Failed(error.into()),
+            };
+            replies.send(&reply).await;
             if broken {
-                return;
+                break;
             }
         }
+        self.listen(None);
+    }
+
+    /// Ends what a test that has gone left running.
+    pub(super) async fn silence(&mut self) {
+        if let Some(guest) = &mut self.guest
+            && let Err(error) = guest.kill_command().await
+        {
+            tracing::debug!(%error, "the VM is given up");
+            self.guest = None;
+        }
+    }
+
+    fn listen(&self, replies: Option<Replies>) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = replies;
     }
 
     /// Takes the VM down, if there is one.
@@ -67,11 +106,16 @@ impl<'a> Session<'a> {
         &mut self,
         asked: io::Result<Asked>,
         requests: &mut Requests,
-    ) -> Result<Reply, CommandError> {
+        replies: &Replies,
+    ) -> Result<Option<Reply>, CommandError> {
         let (request, input) = asked.map_err(|error| CommandError::usage(&error))?;
-        match request {
+        let reply = match request {
+            Request::Start(start) if start.shared.is_some() && !self.serves_group => {
+                group::relay(start, requests, replies, self.context).await?;
+                return Ok(None);
+            }
             Request::Start(start) => self.start(start).await,
-            Request::Run(run) => self.run(run, input, requests).await,
+            Request::Run(run) => self.run(run, input, requests, replies).await,
             Request::Push { host, guest } => {
                 self.guest()?.push(Path::new(&host), Path::new(&guest)).await?;
                 Ok(Reply::Done)
@@ -88,19 +132,27 @@ impl<'a> Session<'a> {
                 Ok(Reply::Done)
             }
             Request::Shutdown => self.end().await.map(|()| Reply::Done),
-        }
+        };
+        reply.map(Some)
     }
 
     async fn start(&mut self, start: Start) -> Result<Reply, CommandError> {
-        if self.guest.is_some() {
-            return Err(CommandError::usage("the VM is started already"));
+        if let Some(guest) = &self.guest {
+            let name = guest.name().to_string();
+            return if self.serves_group && self.started == start {
+                Ok(Reply::Started { name })
+            } else {
+                Err(CommandError::usage("the VM is started already, with other settings"))
+            };
         }
+        self.started = start.clone();
         let wish = Wish {
             flags: flags(&start)?,
             name: start.name,
             rebuild: false,
             may_be_kept: start.may_be_kept,
             program: start.program.map(Into::into),
+            builds: false,
         };
         let request = boot::Request::check(self.context, wish).await?;
         self.environment.clone_from(&request.settings.env);
@@ -116,8 +168,8 @@ impl<'a> Session<'a> {
         run: Run,
         input: Vec<u8>,
         requests: &mut Requests,
+        replies: &Replies,
     ) -> Result<Reply, CommandError> {
-        let replies = self.replies.clone();
         let timeout = run.timeout_ms.map(Duration::from_millis).or(self.timeout);
         let command = self.command(run);
         let guest = self.guest()?;
@@ -132,8 +184,8 @@ impl<'a> Session<'a> {
         let passing = async {
             tokio::join!(
                 running,
-                pass(stdout, Stream::Stdout, &replies),
-                pass(stderr, Stream::Stderr, &replies),
+                pass(stdout, Stream::Stdout, replies),
+                pass(stderr, Stream::Stderr, replies),
             )
         };
         let limit = async {
@@ -142,9 +194,22 @@ impl<'a> Session<'a> {
                 None => pending().await,
             }
         };
-        tokio::select! {
-            (status, ..) = passing => Ok(Reply::Exited { status: status? }),
-            () = limit => Err(CommandError::timed_out(timeout.unwrap_or_default())),
+        let status = tokio::select! {
+            (status, ..) = passing => status,
+            () = limit => return Err(CommandError::timed_out(timeout.unwrap_or_default())),
+        };
+        match status {
+            Ok(status) => {
+                let note = guest.ran_out_of_memory(status).then(|| OUT_OF_MEMORY.to_owned());
+                Ok(Reply::Exited { status, note })
+            }
+            Err(error) => {
+                let error = CommandError::from(error);
+                if error.code == exit_code::GUEST_LOST {
+                    self.guest = None;
+                }
+                Err(error)
+            }
         }
     }
 

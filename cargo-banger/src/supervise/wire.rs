@@ -102,6 +102,11 @@ impl Replies {
         drop(self.replies.send(frame::line(reply)).await);
     }
 
+    /// Sends bytes that are replies already.
+    pub(super) async fn raw(&self, bytes: Vec<u8>) {
+        drop(self.replies.send(bytes).await);
+    }
+
     /// Sends a piece of a command's output.
     pub(super) async fn output(&self, stream: Stream, bytes: &[u8]) {
         let mut message = frame::line(&Reply::Output { stream, bytes: bytes.len() as u64 });

@@ -155,6 +155,29 @@ impl Guest {
         }
     }
 
+    /// Kills what is left of the last command.
+    ///
+    /// # Errors
+    /// Where the guest does not answer.
+    pub async fn kill_command(&mut self) -> Result<(), Error> {
+        let Some(last) = self.commands.load(Ordering::Relaxed).checked_sub(1) else {
+            return Ok(());
+        };
+        // The group is gone where all of it has ended.
+        let script = format!("{} 2>&1 || true", command::signal_text(&last.to_string(), "KILL"));
+        let killing = step(&self.master, "ending the command", script);
+        let killed = self.vmm.attend(async { killing.await.map_err(Cause::from) }).await;
+        killed.during(Stage::Command)
+    }
+
+    /// Whether the guest's kernel has killed something for want of memory, which a command that
+    /// ended with this status may be the sign of.
+    #[must_use]
+    pub fn ran_out_of_memory(&self, status: u8) -> bool {
+        const KILLED: u8 = 128 + 9;
+        status == KILLED && self.console_tail().contains("Out of memory: Killed process")
+    }
+
     /// Runs a command on our terminal.
     ///
     /// # Errors
