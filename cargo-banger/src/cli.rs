@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// Run cargo-nextest, with a VM for each test
     Nextest(NextestArgs),
+    /// Have cargo run this workspace's tests and programs in VMs: writes .cargo/config.toml
+    Init(InitArgs),
     /// Write down what cargo would run: the runner that `test` has cargo use
     #[command(hide = true)]
     Collect(CollectArgs),
@@ -311,6 +313,19 @@ pub(crate) struct NextestArgs {
         value_name = "ARGS"
     )]
     pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// The target that gets the runner
+    #[arg(long, value_name = "TRIPLE", default_value = "x86_64-unknown-linux-gnu")]
+    pub(crate) target: String,
+    /// Give nextest a profile `banger` too, which ends tests that hang
+    #[arg(long)]
+    pub(crate) nextest: bool,
+    /// Replace another runner
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Args, Debug)]

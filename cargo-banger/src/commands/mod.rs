@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod gc;
 pub(crate) mod image;
+pub(crate) mod init;
 pub(crate) mod manual;
 pub(crate) mod nextest;
 pub(crate) mod run;
@@ -71,6 +72,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Test(args) => test::test(args, context).await,
         Command::Nextest(args) => nextest::nextest(args, context),
         Command::Collect(args) => test::collect(args, context),
+        Command::Init(args) => init::init(args, context).await,
         Command::Supervise(args) => supervise::supervise(args, context).await,
         Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,
