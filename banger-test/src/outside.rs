@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use banger_protocol::environment;
 use banger_protocol::reply::Stream;
 use banger_protocol::request::{Request, Run, Start};
+use banger_protocol::status;
 use banger_protocol::verdict::Verdict;
 
 use crate::Error;
@@ -154,15 +155,8 @@ impl fmt::Display for Ending {
             Self::Told(Verdict::Panicked(message)) => f.write_str(message),
             Self::Told(Verdict::Skipped(reason)) => write!(f, "skipped: {reason}"),
             Self::Died(status, note) => {
-                f.write_str("the test's process ")?;
-                match status.checked_sub(128) {
-                    None | Some(0) => {
-                        write!(f, "exited with status {status} before the test ended")
-                    }
-                    Some(signal) => {
-                        write!(f, "was ended by signal {signal}{}", signal_name(signal))
-                    }
-                }?;
+                let how = status::describe(*status);
+                write!(f, "the test's process {how} before the test ended")?;
                 note.as_ref().map_or(Ok(()), |note| write!(f, "; {note}"))
             }
             Self::Failed(error) => error.fmt(f),
@@ -213,19 +207,4 @@ fn push(file: &str, directory: &Path) -> Request {
 fn token() -> String {
     let random = || RandomState::new().hash_one(std::process::id());
     format!("banger-{:016x}{:016x}", random(), random())
-}
-
-/// The names of the signals that end tests, as signal(7) has them.
-fn signal_name(signal: u8) -> &'static str {
-    match signal {
-        4 => " (SIGILL)",
-        6 => " (SIGABRT)",
-        7 => " (SIGBUS)",
-        8 => " (SIGFPE)",
-        9 => " (SIGKILL)",
-        11 => " (SIGSEGV)",
-        13 => " (SIGPIPE)",
-        15 => " (SIGTERM)",
-        _ => "",
-    }
 }

@@ -10,6 +10,7 @@ pub mod event;
 pub mod frame;
 pub mod reply;
 pub mod request;
+pub mod status;
 pub mod verdict;
 #[cfg(feature = "spec")]
 pub mod spec;

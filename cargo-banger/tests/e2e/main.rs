@@ -20,6 +20,7 @@ mod real_crates;
 mod sync;
 mod templates;
 mod terminal;
+mod verdicts;
 
 /// A file that is not declared above would never run.
 #[test]

@@ -9,15 +9,7 @@ mod scratch_fs;
 mod service;
 mod tool;
 
-use std::path::Path;
-
 pub use peer::Peer;
 pub use scratch_fs::ScratchFs;
 pub use service::Service;
 pub use tool::{ToolError, run};
-
-/// Whether this machine is one of banger's: root is ours in it, and nothing in it is worth keeping.
-#[must_use]
-pub fn in_throwaway_vm() -> bool {
-    Path::new("/run/banger").is_dir()
-}

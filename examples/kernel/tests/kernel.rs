@@ -1,7 +1,7 @@
 //! Tests that a container cannot run: they mount filesystems, make network namespaces and start
-//! systemd services. Outside of a throwaway VM they say so and change nothing.
+//! systemd services. Each has a VM of its own, so none of that touches the machine that runs them.
 
-#![expect(clippy::disallowed_methods, reason = "this example has no dependencies, so no fs_err")]
+#![expect(clippy::disallowed_methods, reason = "an example without fs_err")]
 
 use std::error::Error;
 use std::fs::File;
@@ -11,32 +11,17 @@ use std::path::PathBuf;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use example_kernel::{Peer, ScratchFs, Service, in_throwaway_vm, run};
+use example_kernel::{Peer, ScratchFs, Service, run};
 
 type TestResult = Result<(), Box<dyn Error>>;
-
-/// Whether to go on; says why not. In a VM there is no way around a test.
-fn can_run() -> bool {
-    let here = in_throwaway_vm();
-    if !here {
-        println!(
-            "skipped: changes the machine it runs on, so it only does that in a VM: \
-             `cargo banger run --init systemd -- cargo test -p example-kernel`"
-        );
-    }
-    here
-}
 
 /// A directory that a test has to itself; gone with the VM.
 fn directory(name: &str) -> PathBuf {
     std::env::temp_dir().join(name)
 }
 
-#[test]
+#[banger::test]
 fn a_full_filesystem_refuses_the_next_byte() -> TestResult {
-    if !can_run() {
-        return Ok(());
-    }
     let scratch = ScratchFs::create(&directory("full"), 4)?;
     let mut file = File::create(scratch.path().join("file"))?;
     let mut written = 0;
@@ -52,11 +37,8 @@ fn a_full_filesystem_refuses_the_next_byte() -> TestResult {
     Ok(())
 }
 
-#[test]
+#[banger::test]
 fn a_read_only_filesystem_keeps_what_it_has_and_takes_nothing() -> TestResult {
-    if !can_run() {
-        return Ok(());
-    }
     let scratch = ScratchFs::create(&directory("read-only"), 4)?;
     let path = scratch.path().join("file");
     File::create(&path)?.write_all(b"kept")?;
@@ -69,11 +51,8 @@ fn a_read_only_filesystem_keeps_what_it_has_and_takes_nothing() -> TestResult {
     Ok(())
 }
 
-#[test]
+#[banger::test]
 fn a_dropped_filesystem_leaves_no_mount_and_no_loop_device() -> TestResult {
-    if !can_run() {
-        return Ok(());
-    }
     let scratch = ScratchFs::create(&directory("dropped"), 4)?;
     let (path, device) = (scratch.path().to_owned(), scratch.device().to_owned());
     assert!(run(&["findmnt", "-n", &path.to_string_lossy()]).is_ok());
@@ -97,11 +76,8 @@ fn read_from_us(peer: &Peer, port: u16) -> Result<String, String> {
     }
 }
 
-#[test]
+#[banger::test]
 fn a_peer_in_its_own_namespace_connects_over_the_link() -> TestResult {
-    if !can_run() {
-        return Ok(());
-    }
     let peer = Peer::create("linked", 1)?;
     let listener = TcpListener::bind((peer.our_address(), 0))?;
     let port = listener.local_addr()?.port();
@@ -115,11 +91,8 @@ fn a_peer_in_its_own_namespace_connects_over_the_link() -> TestResult {
     Ok(())
 }
 
-#[test]
+#[banger::test]
 fn an_unplugged_peer_reaches_nobody() -> TestResult {
-    if !can_run() {
-        return Ok(());
-    }
     let peer = Peer::create("unplugged", 2)?;
     let listener = TcpListener::bind((peer.our_address(), 0))?;
     peer.unplug()?;
@@ -128,11 +101,8 @@ fn an_unplugged_peer_reaches_nobody() -> TestResult {
     Ok(())
 }
 
-#[test]
+#[banger::test]
 fn systemd_restarts_a_service_that_was_killed() -> TestResult {
-    if !can_run() {
-        return Ok(());
-    }
     let service = Service::start("example", "/bin/sleep infinity")?;
     assert_eq!(service.property("ActiveState")?, "active");
     let first = service.property("MainPID")?;

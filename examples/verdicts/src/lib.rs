@@ -24,8 +24,10 @@ fn fs(path: &str) -> String {
 
 /// Uses a temporary directory, which is gone with the machine.
 pub fn writes_temporary_files() {
-    let path = std::env::temp_dir().join("example-verdicts");
-    std::fs::create_dir(path).expect("nothing is there, and there is room");
+    let name = format!("example-verdicts-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir(&path).expect("nothing is there, and there is room");
+    std::fs::remove_dir(&path).expect("it has been made");
 }
 
 /// Fails an assertion.

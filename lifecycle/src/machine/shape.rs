@@ -15,7 +15,7 @@ use crate::vmm::Accelerator;
 use crate::vmm::qemu::{PROGRAM, args};
 
 /// The version of what else goes into a template: how disks and devices are laid out.
-const FORMAT: &str = "2";
+const FORMAT: &str = "4";
 
 /// The shape of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! qcow2 overlays: a sparse private top over a backing file.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use tokio::process::Command;
 
@@ -29,7 +29,7 @@ pub(crate) async fn create(
         Backing::Qcow2 => "qcow2",
     };
     let mut command = Command::new("qemu-img");
-    command.args(["create", "-q", "-f", "qcow2", "-F", format, "-b", backing.as_str()]);
+    command.args(["create", "-q", "-f", "qcow2", "-F", format, "-b", real(backing).as_str()]);
     command.arg(path.as_str());
     command.args(size.map(|bytes| bytes.to_string()));
     run_tool(&mut command)
@@ -45,12 +45,31 @@ pub(crate) async fn create_ahead(
     size: u64,
 ) -> Result<(), OverlayError> {
     let mut command = Command::new("qemu-img");
-    command.args(["create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", backing.as_str()]);
+    command.args([
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        "qcow2",
+        "-F",
+        "qcow2",
+        "-b",
+        real(backing).as_str(),
+    ]);
     command.args([path.as_str(), &size.to_string()]);
     run_tool(&mut command)
         .await
         .map(drop)
         .map_err(|source| OverlayError::Create { path: path.to_owned(), source })
+}
+
+/// The path without symbolic links in its directories: disks outlive the links that led to them.
+fn real(path: &Utf8Path) -> Utf8PathBuf {
+    // The last directories may not be there yet.
+    let mut directories = path.ancestors().skip(1);
+    let real = directories.find_map(|dir| Some((dir, dir.canonicalize_utf8().ok()?)));
+    let joined = real.and_then(|(dir, real)| Some(real.join(path.strip_prefix(dir).ok()?)));
+    joined.unwrap_or_else(|| path.to_owned())
 }
 
 /// Bytes that a sparse file really takes up.

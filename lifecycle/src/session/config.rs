@@ -85,7 +85,7 @@ fn render(
          PreferredAuthentications publickey\n\
          KexAlgorithms curve25519-sha256\n\
          HostKeyAlgorithms ecdsa-sha2-nistp256\n\
-         PubkeyAcceptedAlgorithms ecdsa-sha2-nistp256\n\
+         PubkeyAcceptedKeyTypes ecdsa-sha2-nistp256\n\
          Ciphers aes128-gcm@openssh.com\n\
          MACs hmac-sha2-256\n\
          Compression no\n\

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
+use banger_protocol::status;
 
 use super::suite::{Outcome, Suite};
 use crate::cli::Isolate;
@@ -77,7 +78,7 @@ impl Summary {
                 }
             }
             Isolate::Test => {
-                let ignored = passed && text.lines().any(|line| line.ends_with("... ignored"));
+                let ignored = passed && text.lines().any(|line| line.contains(" ... ignored"));
                 let (style, word) = match (passed, ignored) {
                     (false, _) => (RED, "FAILED"),
                     (true, true) => (Style::new(), "ignored"),
@@ -94,7 +95,7 @@ impl Summary {
 fn text(suite: &Suite, outcome: &Outcome) -> String {
     let mut text = String::from_utf8_lossy(&outcome.output).trim_matches('\n').to_owned();
     if !matches!(outcome.status, 0 | super::FAILED) {
-        text.push_str(&format!("\n`{}` ended with status {}", suite.program(), outcome.status));
+        text.push_str(&format!("\n`{}` {}", suite.program(), status::describe(outcome.status)));
     }
     if let Some(name) = &outcome.kept {
         text.push('\n');

@@ -1,10 +1,14 @@
 //! What the tests stand on.
 
+mod cargo;
 mod environment;
 mod process;
 mod slots;
 mod workspace;
 
+pub(crate) use cargo::{
+    Verdict, Verdicts, assert_same, has_nextest, libtest_verdicts, nextest_verdicts, repository,
+};
 pub(crate) use environment::{BANGER, TestEnvironment, entries, skip, tell};
 pub(crate) use process::{Outcome, Program, Running};
 pub(crate) use slots::total as vms_at_once;
