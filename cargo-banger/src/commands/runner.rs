@@ -9,12 +9,16 @@ use banger_lifecycle::exec::GuestCommand;
 use banger_protocol::environment;
 use camino::Utf8Path;
 
+use super::test::is_doc_test;
 use crate::boot::{Request, Wish};
 use crate::cli::RunnerArgs;
 use crate::context::Context;
 use crate::errand::Errand;
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
+
+/// Where a program of several doc tests finds itself, to run each in a process of its own.
+const DOC_TESTS: &str = "RUSTDOC_DOCTEST_BIN_PATH";
 
 pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, CommandError> {
     let program = context.directory.join(&args.program);
@@ -26,10 +30,15 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
     let mut wish = Wish { program: Some(program.clone()), builds: false, ..Wish::of(&args.vm) };
     wish.flags.extend(args.limits.flags());
     let request = Request::check(context, wish).await?;
+    let mut environment = variables(&request);
+    if is_doc_test(&program) {
+        // rustdoc leaves it out where there is a runner, and many doc tests in one program would
+        // then run in one process.
+        environment.push((DOC_TESTS.to_owned(), program.clone().into()));
+    }
     let argv = [OsString::from(program)].into_iter().chain(args.arguments).collect();
-    let command = GuestCommand::new(argv)
-        .directory(request.directory(context))
-        .environment(variables(&request));
+    let command =
+        GuestCommand::new(argv).directory(request.directory(context)).environment(environment);
     let keep = request.keep_on_failure();
     let errand = Errand { command, fetches: Vec::new(), keep, timings: None };
     errand.run(request, context, interrupts).await

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "tests, all of it")]
 
 mod at_once;
+mod attribute;
 mod bad_input;
 mod clones;
 mod commands;
@@ -17,6 +18,7 @@ mod keeping;
 mod killed;
 mod options;
 mod real_crates;
+mod runner;
 mod sync;
 mod templates;
 mod terminal;

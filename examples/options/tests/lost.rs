@@ -39,3 +39,10 @@ fn panics_the_kernel_by_hand() {
     let mut trigger = std::fs::OpenOptions::new().write(true).open("/proc/sysrq-trigger").unwrap();
     trigger.write_all(b"c").unwrap();
 }
+
+#[banger::test]
+#[ignore = "never ends: for those who want to kill it"]
+fn waits() {
+    println!("waiting");
+    std::thread::sleep(std::time::Duration::from_secs(3600));
+}

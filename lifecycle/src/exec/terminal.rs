@@ -1,6 +1,7 @@
 //! A command on the caller's own terminal: `ssh` handles raw mode, window size and Ctrl-C.
 
 use std::ffi::OsStr;
+use std::io::IsTerminal as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -17,7 +18,9 @@ use crate::session::{Master, SessionError};
 pub(crate) async fn run(master: &Master, command: &GuestCommand) -> Result<u8, ExecError> {
     let config = master.config();
     let mut ssh = Command::new("ssh");
-    ssh.args(["-F", config.file().as_str(), "-S", config.control().as_str(), "-tt"])
+    // Without one of ours, a terminal in the guest would never see the end of our input.
+    let terminal = if std::io::stdin().is_terminal() { "-tt" } else { "-T" };
+    ssh.args(["-F", config.file().as_str(), "-S", config.control().as_str(), terminal])
         .args(["-o", "ControlMaster=no", HOST, "--"])
         .arg(OsStr::from_bytes(&command.shell_text()));
     let mut child = die_with_parent(&mut ssh)

@@ -139,12 +139,11 @@ impl Recipe for ProgramsRecipe<'_> {
     }
 }
 
-/// A second name for a file where that can be, or else a copy: a rebuild makes a new file.
+/// Copies a file, or shares its blocks where the filesystem can. A second name would be cheaper, and
+/// would change the times by which the program is known.
 fn take(path: &Utf8Path, to: &Utf8Path) -> Result<(), ProgramError> {
-    let taken = path
-        .canonicalize_utf8()
-        .and_then(|path| fs::hard_link(&path, to).or_else(|_| fs::copy(&path, to).map(drop)));
-    taken.map_err(|source| ProgramError::Unreadable { path: path.to_owned(), source })
+    let taken = fs::copy(path, to);
+    taken.map(drop).map_err(|source| ProgramError::Unreadable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -199,12 +199,22 @@ impl Prepared {
     }
 }
 
+/// What stands for `cargo-banger` in a guest: a workspace whose cargo runs programs in VMs is in one
+/// already.
+const RUNNER: &str = "#!/bin/sh\n\
+    # Written by banger.\n\
+    [ \"$1 $2\" = 'banger runner' ] || { echo 'this is a VM of banger already' >&2; exit 240; }\n\
+    shift 2\n\
+    exec \"$@\"\n";
+
 /// Has the guest mount its disks and know what is on them.
 fn belongings(slots: &Slots<'_>, offline: bool) -> Batch {
     let path: Vec<_> = slots.layers.iter().filter_map(Layer::bin).collect();
     let mut batch = Batch::new()
         .directory("/etc/profile.d")
         .file("/etc/profile.d/banger.sh", 0o644, &identity::profile(&path, offline))
+        .directory("/usr/local/bin")
+        .file("/usr/local/bin/cargo-banger", 0o755, RUNNER)
         .directory(CARGO_HOME);
     if slots.layers.iter().any(|layer| layer.id().kind == LayerKind::Dependencies) {
         let config = format!("{VENDOR_MOUNT}/{CARGO_CONFIG}");

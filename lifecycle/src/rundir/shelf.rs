@@ -97,30 +97,39 @@ impl Shelf {
     pub(crate) async fn turn(&self, name: &str, waiting: impl FnOnce()) -> io::Result<Turn> {
         fs::create_dir_all(&self.dir)?;
         let path = self.lock_path(name);
-        let lock = match FileLock::try_exclusive(&path)? {
+        let mut lock = match FileLock::try_exclusive(&path)? {
             Some(lock) => lock,
             None => {
                 waiting();
                 FileLock::exclusive(&path).await?
             }
         };
+        // Removing a thing removes its lock too.
+        while !lock.is_current() {
+            lock = FileLock::exclusive(&path).await?;
+        }
         Ok(Turn { scratch: self.scratch(name), place: self.place(name), _lock: lock })
     }
 
     /// Removes a thing; `false` where somebody uses it, makes it or removes it.
     pub(crate) fn remove(&self, name: &str) -> io::Result<bool> {
-        let Some(_turn) = FileLock::try_exclusive_patiently(&self.lock_path(name))? else {
-            return Ok(false);
-        };
+        let turn = FileLock::try_exclusive_patiently(&self.lock_path(name))?;
+        let Some(turn) = turn.filter(FileLock::is_current) else { return Ok(false) };
         let dir = self.place(name);
-        let Some(_unused) = FileLock::try_exclusive_patiently(&dir.join("lock"))? else {
-            return Ok(false);
+        let unused = match FileLock::try_exclusive_patiently(&dir.join("lock")) {
+            // Somebody else has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            unused => unused?,
         };
+        if unused.is_none() {
+            return Ok(false);
+        }
         // In one step out of sight, then at leisure; a kill in between leaves it to the sweep.
         let scratch = self.scratch(name);
         remove_if_there(&scratch)?;
         fs::rename(&dir, &scratch)?;
         fs::remove_dir_all(&scratch)?;
+        fs::remove_file(turn.path())?;
         Ok(true)
     }
 

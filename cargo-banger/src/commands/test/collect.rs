@@ -46,10 +46,13 @@ pub(super) async fn from_cargo(
     context: &Context,
 ) -> Result<Collected, CommandError> {
     let (cargo_args, test_args) = args.split();
-    let mut build = cargo(context, cargo_args);
-    let built = status(build.arg("--no-run")).await?;
-    if !built.success() {
-        return Ok(Collected::Not(code(built)));
+    // Doc tests are built as they are run; cargo refuses to do one without the other.
+    if !cargo_args.iter().any(|argument| argument == "--doc") {
+        let mut build = cargo(context, cargo_args);
+        let built = status(build.arg("--no-run")).await?;
+        if !built.success() {
+            return Ok(Collected::Not(code(built)));
+        }
     }
     let (reader, writer) = std::io::pipe()?;
     let mut run = cargo(context, cargo_args);
@@ -93,7 +96,7 @@ fn code(status: ExitStatus) -> u8 {
 /// `cargo banger collect`: stands in for the executable that cargo runs.
 pub(crate) fn collect(args: CollectArgs, context: &Context) -> Result<u8, CommandError> {
     let program = context.directory.join(&args.program);
-    if program.file_name() == Some(DOC_TEST) {
+    if is_doc_test(&program) {
         return Err(run_in_vm(&program, &args.arguments));
     }
     let text = |argument: OsString| {
@@ -113,6 +116,11 @@ pub(crate) fn collect(args: CollectArgs, context: &Context) -> Result<u8, Comman
     let mut to = fs_err::OpenOptions::new().write(true).open(args.to)?;
     to.write_all(&line)?;
     Ok(0)
+}
+
+/// Whether an executable is one that rustdoc made of doc tests.
+pub(crate) fn is_doc_test(program: &Utf8Path) -> bool {
+    program.file_name() == Some(DOC_TEST)
 }
 
 /// Becomes the runner; returns only if that fails.

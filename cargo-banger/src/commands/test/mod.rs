@@ -13,7 +13,7 @@ mod harness;
 mod suite;
 mod summary;
 
-pub(crate) use collect::collect;
+pub(crate) use collect::{collect, is_doc_test};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -40,6 +40,9 @@ pub(crate) async fn test(args: TestArgs, context: &Context) -> Result<u8, Comman
         };
         let suites = suites(collected, args.isolate, context).await?;
         let passed = run(&suites, &args, context).await?;
+        if !doc_tests {
+            context.events.note("a doc test failed: see above");
+        }
         Ok(if passed && doc_tests { 0 } else { FAILED })
     };
     tokio::select! {
@@ -70,6 +73,9 @@ async fn suites(
 
 /// Runs all suites; whether all passed.
 async fn run(suites: &[Suite], args: &TestArgs, context: &Context) -> Result<bool, CommandError> {
+    if suites.is_empty() {
+        return Ok(true);
+    }
     let mut flags = args.vm.flags();
     flags.extend(args.limits.flags());
     let jobs = args.jobs().map_or_else(|| suite::jobs(&flags, context), Ok)?;

@@ -68,11 +68,8 @@ impl Summary {
     fn tell(&self, suite: &Suite, passed: bool, text: &str) {
         match self.isolate {
             Isolate::Binary => {
-                anstream::println!(
-                    "     {GREEN}Running{GREEN:#} {} ({})",
-                    suite.name(),
-                    suite.program()
-                );
+                let (name, program) = (suite.name(), suite.program());
+                anstream::eprintln!("     {GREEN}Running{GREEN:#} {name} ({program})");
                 if passed {
                     anstream::println!("{text}");
                 }

@@ -3,13 +3,13 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// How long a program may take unless its test says otherwise. Emulated guests on a busy host are
 /// slow; a hang is what this is for.
@@ -97,6 +97,12 @@ impl Program {
         self
     }
 
+    /// Gives it a process group of its own, as a shell does.
+    pub(crate) fn group(mut self) -> Self {
+        self.command.process_group(0);
+        self
+    }
+
     pub(crate) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
@@ -154,6 +160,11 @@ impl Running {
         let pid = Pid::from_child(&self.child);
         // One that ended by itself is found by its status.
         let _ = kill_process(pid, signal);
+    }
+
+    /// Sends a signal to its group, as the terminal does.
+    pub(crate) fn signal_group(&self, signal: Signal) {
+        kill_process_group(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for the end.
