@@ -7,6 +7,7 @@ mod pool;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use banger_protocol::reply::Stream;
 use banger_protocol::verdict::Verdict;
@@ -40,7 +41,12 @@ pub fn main() -> ExitCode {
 fn in_guest(token: &str) -> ExitCode {
     let exact = std::env::args().skip_while(|argument| argument != "--exact").nth(1);
     match exact.and_then(|name| Case::all().find(|case| case.name() == name)) {
-        Some(case) => inside::run(case, token),
+        // On a thread of its name, which panic messages begin with.
+        Some(case) => thread::scope(|scope| {
+            let thread = thread::Builder::new().name(case.name().to_owned());
+            let running = thread.spawn_scoped(scope, || inside::run(case, token));
+            running.map_or(ExitCode::FAILURE, |thread| thread.join().unwrap_or(ExitCode::FAILURE))
+        }),
         // That nothing has begun says enough.
         None => ExitCode::SUCCESS,
     }

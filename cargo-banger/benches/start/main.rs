@@ -4,7 +4,7 @@
 //! ```text
 //! options ─► raw (records VMs) ────┐
 //!            banger, vng ──────────┴─► contest ─► report
-//!            sync (tree) ──────────────┘
+//!            sync (tree), tests ───────┘
 //! ```
 
 mod banger;
@@ -14,6 +14,7 @@ mod raw;
 mod report;
 mod samples;
 mod sync;
+mod tests;
 mod tree;
 mod vng;
 
@@ -57,11 +58,14 @@ fn measure(options: &Options) -> Result<()> {
     let banger = Banger::new(&options.binary)?;
     let before = load();
     let mut tables = Vec::new();
-    if options.rows.iter().any(|row| *row != Row::Sync) {
+    if options.rows.iter().any(|row| !matches!(row, Row::Sync | Row::Tests)) {
         tables.push(starts(&banger, options)?);
     }
     if options.rows.contains(&Row::Sync) {
         tables.extend(sync::tables(&banger, options)?);
+    }
+    if options.rows.contains(&Row::Tests) {
+        tables.push(tests::table(&banger, options)?);
     }
     let host = format!(
         "{} CPUs, load {before} before and {} after; {}; {}",

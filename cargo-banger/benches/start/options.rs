@@ -20,13 +20,17 @@ pub(crate) struct Options {
         long,
         value_name = "ROW",
         value_delimiter = ',',
-        default_value = "run,workspace,large,cold,vng,sync"
+        default_value = "run,workspace,large,cold,vng,sync,tests"
     )]
     pub(crate) rows: Vec<Row>,
 
     /// How many files the synced tree has
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     pub(crate) files: u32,
+
+    /// How many tests there are
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) tests: u32,
 
     /// How often the whole tree is sent
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -68,4 +72,6 @@ pub(crate) enum Row {
     Vng,
     /// A large tree: all of it, nothing of it, one file of it
     Sync,
+    /// Trivial tests, each in a VM of its own, and by other ways
+    Tests,
 }

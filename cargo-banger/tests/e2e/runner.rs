@@ -106,7 +106,11 @@ fn a_program_brings_its_libraries_to_an_older_system() {
     let passed = run(&["finds_fixtures", "returns_ok", "panics_elsewhere"]).code(0);
     assert!(passed.text().contains("3 passed"), "{passed}");
     let failed = run(&["--exact", "panics", "--nocapture"]).code(101);
-    failed.says(&["a boom with a number: 7", "examples/verdicts/src/lib.rs", "bodies::panics"]);
+    failed.says(&[
+        "a boom with a number: 7",
+        "examples/verdicts/src/lib.rs",
+        "example_verdicts::panics",
+    ]);
     let version = ["run", "--no-sync", "--", "cat", "/etc/debian_version"];
     let version = env.banger(version).env("BANGER_SUITE", "bullseye");
     let version = version.env("BANGER_MIRROR", settings[3]).limit(IMAGE_LIMIT).run().code(0);

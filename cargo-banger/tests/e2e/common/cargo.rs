@@ -85,8 +85,8 @@ pub(crate) fn libtest_verdicts(outcome: &Outcome) -> Verdicts {
     let verdict = |line: &str| {
         let (name, verdict) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
         let name = name.strip_suffix(" - should panic").unwrap_or(name);
-        let name = name.rsplit(' ').next()?;
-        let verdict = match verdict.split(',').next()? {
+        let name = name.trim_end().rsplit(' ').next()?;
+        let verdict = match verdict.split([',', ' ']).next()? {
             "ok" => Verdict::Passed,
             "FAILED" => Verdict::Failed,
             "ignored" => Verdict::Ignored,
