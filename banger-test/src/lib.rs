@@ -47,7 +47,7 @@
 //!
 //! # What else there is
 //!
-//! [`Vm`] starts VMs from code that stays on the host. [`main!`] runs the tests without the default
+//! [`Vm`] starts VMs from code that stays on the host. `banger::main!` runs the tests without the default
 //! harness, with VMs started ahead and [`skip`] counted as ignored; it needs the feature `harness`.
 //! The feature `tokio` runs `async` tests on a tokio runtime.
 //!

@@ -6,7 +6,7 @@ pub(crate) struct Skip(pub(crate) String);
 /// Ends the test that calls this without failing it, and says why: a kernel feature or a device is
 /// not there, say.
 ///
-/// Under [`main!`](crate::main) the test counts as ignored; under the default harness, which knows
+/// Under `banger::main!` the test counts as ignored; under the default harness, which knows
 /// no such thing, it passes and its output says that it was left out.
 ///
 /// # Panics

@@ -8,6 +8,7 @@ use fs_err as fs;
 
 use crate::common::{
     BANGER, Program, TestEnvironment, Workspace, has_nextest, libtest_verdicts, nextest_verdicts,
+    skip,
 };
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -116,6 +117,35 @@ fn a_program_brings_its_libraries_to_an_older_system() {
     let version = version.env("BANGER_MIRROR", settings[3]).limit(IMAGE_LIMIT).run().code(0);
     assert!(version.text().starts_with("11."), "{version}");
     env.assert_nothing_left();
+}
+
+/// The same program linked statically and against the host's libraries: neither needs the guest's.
+#[test]
+fn static_and_foreign_programs_run_as_they_are() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let source = env.work().join("hello.c");
+    fs::write(&source, "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 7; }\n")
+        .unwrap();
+    for (name, flags) in [("static", &["-static"][..]), ("plain", &[])] {
+        let program = env.work().join(name);
+        let cc = env.program("cc").args(flags).arg(&source).args(["-o", program.as_str()]).run();
+        if !cc.status.success() {
+            skip(&format!("no C compiler for `{name}`: {}", cc.stderr));
+            continue;
+        }
+        let outcome = env.banger(["runner", program.as_str()]).limit(LIMIT).run().code(7);
+        assert_eq!(outcome.text(), "hello\n");
+    }
+    // Of a root disk that is not banger's own nothing is known: all libraries come along.
+    let images = env.cache().join("images");
+    let image =
+        crate::common::entries(&images).into_iter().find(|p| p.join("rootfs.ext4").exists());
+    let rootfs = image.unwrap().join("rootfs.ext4");
+    let plain = env.work().join("plain");
+    if plain.exists() {
+        let args = ["runner", "--rootfs", rootfs.as_str(), plain.as_str()];
+        assert_eq!(env.banger(args).limit(LIMIT).run().code(7).text(), "hello\n");
+    }
 }
 
 #[test]
