@@ -24,6 +24,6 @@ impl Termination for Outcome {
 }
 
 /// Has a test's value report itself, as the default harness would: an error is printed.
-pub fn report(value: impl Termination) -> Outcome {
+pub fn report<T: Termination>(value: T) -> Outcome {
     Outcome(value.report())
 }

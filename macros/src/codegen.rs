@@ -8,12 +8,14 @@
 //! #[test] fn name() { run(Case::find("name")) }                    where `#[test]` may be left out
 //! ```
 //!
-//! Registering a case takes `unsafe` code, which many crates forbid: so only who runs tests by
-//! `banger::main!` has it.
+//! Only who runs tests by `banger::main!` has cases registered, which takes a dependency more.
+//!
+//! Attributes about lints and documentation go to what the compiler sees first, and so hold for all
+//! that is in it; others stay on the user's function.
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Ident, ItemFn};
+use syn::{Attribute, Ident, ItemFn, ReturnType, Type};
 
 use crate::validate::{Case, Options};
 
@@ -23,13 +25,13 @@ const REGISTERED: bool = cfg!(feature = "harness");
 /// The whole of it.
 pub(crate) fn test(case: &Case) -> TokenStream {
     let name = &case.function.sig.ident;
-    let cfgs = case.function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
-    let cfgs: Vec<_> = cfgs.collect();
     if case.options.matrix.is_empty() {
         let one = Test { case, own: name, path: path(&[&name.to_string()]), suite: None };
-        return one.alone(&quote! { #(#cfgs)* });
+        return one.alone();
     }
-    let function = private(&case.function);
+    let cfgs = attributes(case, &["cfg"]);
+    let lints = attributes(case, &["allow", "warn", "deny", "forbid"]);
+    let function = ItemFn { vis: syn::Visibility::Inherited, ..case.function.clone() };
     let tests = case.options.matrix.iter().map(|suite| {
         let own = Ident::new(&identifier(suite), name.span());
         let path = path(&[&own.to_string()]);
@@ -40,6 +42,7 @@ pub(crate) fn test(case: &Case) -> TokenStream {
         #function
         #[cfg(test)]
         #(#cfgs)*
+        #(#lints)*
         mod #name { #(#tests)* }
     }
 }
@@ -55,23 +58,27 @@ struct Test<'a> {
 
 impl Test<'_> {
     /// With the function within it, or beside it where cases are registered.
-    fn alone(&self, cfgs: &TokenStream) -> TokenStream {
-        let function = private(&self.case.function);
+    fn alone(&self) -> TokenStream {
         let name = &self.case.function.sig.ident;
         let entry = self.entry(&quote! { #name() });
+        let outer = attributes(self.case, OUTER);
         if !REGISTERED {
+            let function = inner(&self.case.function, OUTER);
             let test = self.harness(&quote! { #function }, &quote! { &#entry });
-            return quote! { #cfgs #test };
+            return quote! { #(#outer)* #test };
         }
+        let function = inner(&self.case.function, &["cfg", "doc"]);
+        let outer = outer.into_iter().map(expected_elsewhere);
+        let cfgs = attributes(self.case, &["cfg"]);
         let test = self.harness(&quote! {}, &self.found());
         quote! {
             #[cfg(test)]
-            #cfgs
+            #(#cfgs)*
             const _: () = {
                 #function
                 ::banger::__private::submit! { #entry }
             };
-            #cfgs
+            #(#outer)*
             #test
         }
     }
@@ -123,6 +130,15 @@ impl Test<'_> {
             Some(_) => quote! { ::banger::__private::block_on(#call) },
             None => call.clone(),
         };
+        // Named, so that a type that no test can return is an error at its place.
+        let returned = match &self.case.function.sig.output {
+            ReturnType::Type(_, output)
+                if !matches!(**output, Type::ImplTrait(_) | Type::Never(_)) =>
+            {
+                quote! { ::<#output> }
+            }
+            _ => quote! {},
+        };
         let path = &self.path;
         let ignore = optional(self.case.ignore.as_ref().map(|(_, reason)| reason));
         let should_panic = optional(self.case.should_panic.as_ref().map(|(_, expected)| expected));
@@ -143,7 +159,7 @@ impl Test<'_> {
                 files: &[#(#files),*],
                 user: #user,
                 shared: #shared,
-                body: || ::banger::__private::report(#call),
+                body: || ::banger::__private::report #returned (#call),
             }
         }
     }
@@ -155,9 +171,32 @@ impl Test<'_> {
     }
 }
 
-/// The function, for those around it only.
-fn private(function: &ItemFn) -> ItemFn {
-    ItemFn { vis: syn::Visibility::Inherited, ..function.clone() }
+/// What holds for the test as the compiler sees it.
+const OUTER: &[&str] = &["cfg", "doc", "allow", "warn", "deny", "forbid", "expect"];
+
+/// The function's attributes of these names.
+fn attributes<'a>(case: &'a Case, names: &[&str]) -> Vec<&'a Attribute> {
+    let named = |attribute: &&Attribute| names.iter().any(|name| attribute.path().is_ident(name));
+    case.function.attrs.iter().filter(named).collect()
+}
+
+/// What the function itself expects is only allowed around it.
+fn expected_elsewhere(attribute: &Attribute) -> TokenStream {
+    match &attribute.meta {
+        syn::Meta::List(list) if list.path.is_ident("expect") => {
+            let lints = &list.tokens;
+            quote! { #[allow(#lints)] }
+        }
+        _ => quote! { #attribute },
+    }
+}
+
+/// The function without those, for what is around it only.
+fn inner(function: &ItemFn, without: &[&str]) -> ItemFn {
+    let mut function = ItemFn { vis: syn::Visibility::Inherited, ..function.clone() };
+    let named = |attribute: &Attribute| without.iter().any(|name| attribute.path().is_ident(name));
+    function.attrs.retain(|attribute| !named(attribute));
+    function
 }
 
 fn path(names: &[&str]) -> TokenStream {

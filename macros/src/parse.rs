@@ -2,6 +2,7 @@
 //! are and what they may be is not its business.
 
 use proc_macro2::{Span, TokenStream};
+use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::punctuated::Punctuated;
 use syn::{Error, Ident, ItemFn, Lit, Result, Token, bracketed};
@@ -42,7 +43,8 @@ pub(crate) fn input(options: TokenStream, item: TokenStream) -> Result<Input> {
 
 impl Parse for Given {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let name: Ident = input.parse().map_err(|error| {
+        // Keywords too, which are options as little as other words.
+        let name = Ident::parse_any(input).map_err(|error| {
             Error::new(error.span(), "expected an option, such as `ram = 2048`")
         })?;
         let span = name.span();

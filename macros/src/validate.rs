@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, Expr, ItemFn, Lit, Meta, Result, ReturnType};
+use syn::{Attribute, Error, Expr, ItemFn, Lit, Meta, Result, ReturnType, Type};
 
 use crate::parse::{FUNCTION, Given, Input};
 use crate::values::{is_file, is_group, is_size, is_suite, is_user, is_variable, milliseconds};
@@ -80,7 +80,7 @@ pub(crate) fn case(input: Input) -> Result<Case> {
         "should_panic",
         "expected `#[should_panic]` or `#[should_panic(expected = \"text\")]`",
     )?;
-    if let (Some((attribute, _)), ReturnType::Type(..)) = (&should_panic, &function.sig.output) {
+    if let (Some((attribute, _)), true) = (&should_panic, returns(&function.sig.output)) {
         let message = "a test that should panic returns nothing: expected `fn name() { … }`";
         return Err(Error::new(attribute.span(), message));
     }
@@ -204,6 +204,16 @@ fn check_signature(function: &ItemFn) -> Result<()> {
     }
 }
 
+/// Whether anything but `()` is returned.
+fn returns(output: &ReturnType) -> bool {
+    match output {
+        ReturnType::Default => false,
+        ReturnType::Type(_, output) => {
+            !matches!(&**output, Type::Tuple(tuple) if tuple.elems.is_empty())
+        }
+    }
+}
+
 /// Another test attribute would make a second test of the same function.
 fn check_attributes(function: &ItemFn) -> Result<()> {
     let is_test = |attribute: &&Attribute| {
@@ -222,6 +232,9 @@ fn take(function: &mut ItemFn, name: &str, expected: &str) -> Result<Option<(Att
         return Ok(None);
     };
     let attribute = function.attrs.remove(at);
+    if let Some(second) = function.attrs.iter().find(|attribute| attribute.path().is_ident(name)) {
+        return Err(Error::new(second.span(), format!("`{name}` is given twice")));
+    }
     let text = text_of(&attribute).ok_or_else(|| Error::new(attribute.span(), expected))?;
     Ok(Some((attribute, text)))
 }

@@ -1,5 +1,7 @@
 //! Each option of `#[banger::test]`, seen from inside.
 
+#![forbid(unsafe_code)]
+#![deny(missing_docs, nonstandard_style, unreachable_pub, unused, clippy::all)]
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -125,4 +127,39 @@ fn host_code_gets_files_from_a_vm() -> Result<(), banger::Error> {
     std::fs::remove_dir_all(&here).unwrap();
     assert_eq!(kernel.trim(), vm.run(["uname", "-r"])?.text());
     Ok(())
+}
+
+/// Forms that a test may have, under lints that are errors here.
+pub mod forms {
+    /// Public, and documented.
+    #[banger::test]
+    pub fn is_public() {}
+
+    #[banger::test]
+    #[expect(non_snake_case, reason = "the standard's name for it")]
+    fn returns_EINVAL() -> Result<(), std::io::Error> {
+        #[expect(unused_variables, reason = "shows that lints are the test's own")]
+        let unused = 0;
+        Ok(())
+    }
+
+    #[banger::test]
+    #[should_panic(expected = "unit")]
+    fn returns_unit() -> () {
+        panic!("unit")
+    }
+
+    #[banger::test]
+    fn r#match() {}
+
+    #[banger::test]
+    #[cfg(target_os = "none")]
+    fn does_not_compile_here() {
+        no_such_function();
+    }
+
+    mod of_the_same_name {
+        #[banger::test]
+        fn is_public() {}
+    }
 }

@@ -1,0 +1,6 @@
+#[banger::test]
+#[ignore]
+#[ignore = "again"]
+fn test() {}
+
+fn main() {}

@@ -1,0 +1,238 @@
+//! The command line: types only.
+
+mod programs;
+mod vm;
+
+use std::ffi::OsString;
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use banger_lifecycle::spec::OverlaySize;
+
+pub(crate) use self::programs::{
+    CollectArgs, InitArgs, Isolate, NextestArgs, RunnerArgs, SuperviseArgs, TestArgs,
+};
+pub(crate) use self::vm::{ImageArgs, LimitArgs, VmArgs};
+use crate::commands::doctor;
+use crate::exit_code;
+
+/// cargo runs `cargo-banger banger …`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo", bin_name = "cargo", disable_help_subcommand = true)]
+pub(crate) enum Cargo {
+    Banger(Banger),
+}
+
+/// A fresh Linux machine per command, at nearly the cost of a process
+#[derive(Debug, Args)]
+#[command(version, after_help = exit_code::HELP, arg_required_else_help = true)]
+pub(crate) struct Banger {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Say more; twice for the log
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command in a throwaway VM that holds the workspace
+    Run(RunArgs),
+    /// Open a login shell in a throwaway VM, or in one that was kept
+    Shell(ShellArgs),
+    /// Test as `cargo test` does: built on the host, each test binary run in a VM of its own
+    #[command(after_help = programs::TEST_HELP)]
+    Test(TestArgs),
+    /// Run cargo-nextest, with a VM for each test
+    Nextest(NextestArgs),
+    /// Have cargo run this workspace's tests and programs in VMs: writes .cargo/config.toml
+    Init(InitArgs),
+    /// Write down what cargo would run: the runner that `test` has cargo use
+    #[command(hide = true)]
+    Collect(CollectArgs),
+    /// Run an executable that was built on the host: what cargo takes as `target.<triple>.runner`
+    Runner(RunnerArgs),
+    /// Build, list and remove guest images
+    Image {
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// List and remove templates: the booted guests that VMs start from
+    Template {
+        #[command(subcommand)]
+        command: TemplateCommand,
+    },
+    /// Say what this host lacks and how to mend it
+    Doctor(doctor::Args),
+    /// Serve a test that runs in a VM: speaks banger's protocol on standard input and output
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
+    /// List the VMs that run
+    Ps(JsonArgs),
+    /// Stop VMs by name
+    Stop {
+        /// Which ones
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Remove what dead runs left and what is not in use
+    Gc(GcArgs),
+    /// Print the settings in force and where each came from
+    Config(ConfigArgs),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// Where to; created if missing
+        directory: Utf8PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    /// Leave the VM running afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Bring a file or directory back, also after a failure; can be repeated
+    #[arg(long, value_name = "GUEST:HOST")]
+    pub(crate) out: Vec<String>,
+    /// Print where the time went, to standard error
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "text", require_equals = true)]
+    pub(crate) timings: Option<TimingsFormat>,
+
+    /// The command and its arguments
+    // Not `allow_hyphen_values`: a mistyped flag of ours would pass for the command.
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TimingsFormat {
+    /// A table
+    Text,
+    /// One JSON object, in ms
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+
+    /// Leave the VM running afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// A VM that was kept
+    #[arg(value_name = "NAME")]
+    pub(crate) kept: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build the image anew
+    Build {
+        #[command(flatten)]
+        image: ImageArgs,
+    },
+    /// List the images there are
+    List(JsonArgs),
+    /// Print an image's manifest
+    Inspect {
+        /// Its digest, or the start of it
+        digest: String,
+    },
+    /// Say whether packages.apt has changed since the image was built
+    WhyStale {
+        #[command(flatten)]
+        image: ImageArgs,
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// Remove images
+    Rm {
+        /// Their digests, or the starts of them
+        #[arg(required = true)]
+        digests: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateCommand {
+    /// List the templates there are
+    List(JsonArgs),
+    /// Remove templates; the next run that wants one makes it anew
+    Rm {
+        /// Their keys, or the starts of them
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Remove nothing; fail if dead runs left anything
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Remove images, layers, templates and workspace disks too, where not in use
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) all: bool,
+    /// How much templates may take up on disk; those used longest ago go first
+    #[arg(long, value_name = "SIZE", default_value = "8G", conflicts_with = "check")]
+    pub(crate) templates: OverlaySize,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) vm: VmArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cargo::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_before_the_command_are_ours_and_those_after_it_are_not() {
+        let command = |args: &str| match Cargo::try_parse_from(args.split(' ')) {
+            Ok(Cargo::Banger(Banger { command: Command::Run(run), .. })) => Ok(run.command),
+            other => Err(format!("{other:?}")),
+        };
+        assert_eq!(command("cargo banger run cargo test --lib -q").unwrap().len(), 4);
+        assert_eq!(command("cargo banger run -- -x -- y").unwrap(), ["-x", "--", "y"]);
+        assert!(command("cargo banger run --vcpus 2 -- true").unwrap_err().contains("--vcpus"));
+    }
+}
