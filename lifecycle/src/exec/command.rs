@@ -41,7 +41,8 @@ impl GuestCommand {
         self
     }
 
-    /// Adds environment variables; names must be `[A-Za-z_][A-Za-z0-9_]*`.
+    /// Adds environment variables. Names may be such as no shell exports: cargo has programs' names
+    /// in some of its own.
     #[must_use]
     pub fn environment(mut self, variables: Vec<(String, OsString)>) -> Self {
         self.environment.extend(variables);
@@ -72,7 +73,9 @@ impl GuestCommand {
         if let Some(directory) = &self.directory {
             text.extend(format!("cd {} || exit 126\n", quote(directory.as_str())).bytes());
         }
-        for (name, value) in &self.environment {
+        let (exported, odd): (Vec<_>, Vec<_>) =
+            self.environment.iter().partition(|(name, _)| is_shell_name(name));
+        for (name, value) in exported {
             text.extend(format!("export {name}=").bytes());
             push_quoted(&mut text, value);
             text.push(b'\n');
@@ -82,6 +85,16 @@ impl GuestCommand {
         }
         // A trap that does something is reset in the child, so the command still gets the signal.
         text.extend(b"trap : INT TERM HUP\n");
+        if !odd.is_empty() {
+            text.extend(b"env ");
+        }
+        for (name, value) in odd {
+            let mut word = OsString::from(name);
+            word.push("=");
+            word.push(value);
+            push_quoted(&mut text, &word);
+            text.push(b' ');
+        }
         if self.user.is_some() {
             text.extend(b"setpriv --reuid=\"$uid\" --regid=\"$gid\" --init-groups -- ");
         }
@@ -107,6 +120,13 @@ fn become_text(user: &str) -> String {
 /// Sends a signal to the process group noted under a mark.
 pub(crate) fn signal_text(mark: &str, signal: &str) -> String {
     format!("kill -{signal} -- -\"$(cat /run/banger/group-{mark})\"")
+}
+
+/// Whether a shell can export a variable of that name.
+fn is_shell_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// Quotes a word that need not be UTF-8.
@@ -147,6 +167,18 @@ mod tests {
         let output = run(&command);
         assert_eq!(output.stdout, b"it's \xff $HOME\n|a 'b'|/usr/lib");
         assert_eq!(output.status.code(), Some(0));
+    }
+
+    #[test]
+    fn variables_that_no_shell_exports_arrive_too() {
+        let variables = [("CARGO_BIN_EXE_a-b", "/it's/here"), ("PLAIN", "v")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.into()));
+        // Not another shell, which would pass on what it can export only.
+        let command = GuestCommand::new(vec!["env".into()]).environment(variables.into());
+        let told = String::from_utf8(run(&command).stdout).unwrap();
+        for line in ["CARGO_BIN_EXE_a-b=/it's/here", "PLAIN=v"] {
+            assert!(told.lines().any(|told| told == line), "{told}");
+        }
     }
 
     #[test]
