@@ -96,7 +96,11 @@ fn by_hand(args: &[&str], run: &Path, seed: &Path) -> Vec<String> {
             args.next();
             continue;
         }
-        let arg = arg.replace(&format!("{run}/root.qcow2"), "root.qcow2");
+        // Two scripts may run at a time: what they write to is made in their own directories.
+        let own = ["root.qcow2", "work.qcow2"];
+        let arg = own
+            .iter()
+            .fold((*arg).to_owned(), |arg, disk| arg.replace(&format!("{run}/{disk}"), disk));
         kept.push(arg.replace(&*run, &seed));
     }
     kept

@@ -37,6 +37,12 @@ impl Request {
         Ok(toolchain.into_iter().chain(dependencies).collect())
     }
 
+    /// What cargo has made on the host for the tests that it runs: `CARGO_TARGET_TMPDIR`.
+    pub(super) fn directories(&self) -> Vec<Utf8PathBuf> {
+        let workspace = self.workspace.as_ref().filter(|_| self.program.is_some());
+        workspace.map(|workspace| workspace.target_directory.join("tmp")).into_iter().collect()
+    }
+
     /// The executable that the guest is to run, and the other programs of its package that cargo
     /// has built beside it: tests start those by the path that they were compiled with.
     pub(super) fn programs(&self, package: &Utf8Path) -> Vec<Utf8PathBuf> {

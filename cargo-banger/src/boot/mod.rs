@@ -160,6 +160,7 @@ impl Request {
         let (boot, layers) = planned?;
         let directory = self.directory(context).map(Utf8Path::to_owned);
         let builds = self.builds;
+        let directories = self.directories();
         let workspace = self.workspace.filter(|_| self.settings.sync);
         Ok(Plan {
             name: self.name,
@@ -168,6 +169,7 @@ impl Request {
             boot,
             layers,
             programs,
+            directories,
             workspace: workspace.map(|workspace| contents::workspace_plan(workspace, builds)),
             may_be_kept: self.may_be_kept,
             directory,

@@ -22,8 +22,7 @@ const DOC_TESTS: &str = "RUSTDOC_DOCTEST_BIN_PATH";
 
 pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, CommandError> {
     let program = context.directory.join(&args.program);
-    // What tests there are is in the executable itself: no VM is needed to tell.
-    if args.arguments.iter().any(|argument| argument == "--list") {
+    if is_listing(&program, &args.arguments) {
         return Err(list(&program, &args.arguments));
     }
     let interrupts = Interrupts::listen()?;
@@ -41,7 +40,26 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
         GuestCommand::new(argv).directory(request.directory(context)).environment(environment);
     let keep = request.keep_on_failure();
     let errand = Errand { command, fetches: Vec::new(), keep, timings: None };
-    errand.run(request, context, interrupts).await
+    let status = errand.run(request, context, interrupts).await?;
+    end_like(status)
+}
+
+/// Ends this process as the program in the guest ended: cargo and nextest tell signals from
+/// statuses. Returns the status where that was no signal.
+fn end_like(status: u8) -> Result<u8, CommandError> {
+    const DEADLY: [u8; 8] = [4, 5, 6, 7, 8, 9, 11, 13];
+    let signal = status.checked_sub(128).filter(|signal| DEADLY.contains(signal));
+    let Some(signal) = signal else { return Ok(status) };
+    // A shell has the default way with signals, which this process has changed.
+    let script = format!("ulimit -c 0; kill -{signal} $$; exit {status}");
+    Err(Command::new("sh").args(["-c", &script]).exec().into())
+}
+
+/// Whether a test harness is asked what tests it has: no VM is needed to tell. Cargo has tests and
+/// benches in a directory of this name; what other programs mean by the flag is their own business.
+fn is_listing(program: &Utf8Path, arguments: &[OsString]) -> bool {
+    let in_deps = program.parent().is_some_and(|directory| directory.ends_with("deps"));
+    in_deps && arguments.iter().any(|argument| argument == "--list")
 }
 
 /// Becomes the executable; returns only if that fails.

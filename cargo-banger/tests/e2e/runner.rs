@@ -46,7 +46,7 @@ fn what_cannot_run_is_refused_before_anything_boots() {
 #[test]
 fn an_unmodified_crate_passes_in_vms() {
     let Some(env) = TestEnvironment::sharing_images(2) else { return };
-    let args = ["banger", "test", "-p", "example-unmodified"];
+    let args = ["banger", "test", "--no-fail-fast", "-p", "example-unmodified"];
     let outcome = env.in_repository(BANGER, args).limit(LIMIT).run().code(0);
     let text = outcome.text();
     let in_vm: usize = passed(&text);

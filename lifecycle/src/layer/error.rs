@@ -128,8 +128,11 @@ impl LayerError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Program(error) => return error.hint(),
-            Self::Store { .. } => {
-                "free some space there, or set BANGER_HOME to a directory you own"
+            Self::Store { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "free some space there, or set BANGER_HOME to a directory elsewhere"
+            }
+            Self::Store { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "set BANGER_HOME to a directory you own"
             }
             Self::Rustc(_) | Self::RustcAnswer { .. } => {
                 "install Rust through rustup, or put its `rustc` on PATH"

@@ -151,6 +151,7 @@ mod tests {
     use banger_protocol::event::Events;
 
     use super::*;
+    use crate::layer::testing::can_pack;
     use crate::rundir::Layout;
 
     fn programs(path: &Utf8Path, guest: Option<GlibcVersion>) -> Programs {
@@ -159,8 +160,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_was_built_anew_makes_another_layer() {
-        if crate::process::find_program("mkfs.erofs", None).is_none() {
-            return eprintln!("left out: no mkfs.erofs");
+        if !can_pack() {
+            return;
         }
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
@@ -178,6 +179,36 @@ mod tests {
         assert_eq!(store.list().unwrap().len(), 3);
         store.trim(LayerKind::Programs, 0).unwrap();
         assert!(store.list().unwrap().is_empty());
+    }
+
+    /// More than there is room for, by many at a time: each finds or makes its own.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn many_that_pack_and_trim_do_not_disturb_each_other() {
+        if !can_pack() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap().to_owned();
+        let store = LayerStore::new(&Layout::under(&dir.join("home")), Events::silent());
+        let pack = |name: usize| {
+            let (store, program) = (store.clone(), dir.join(name.to_string()));
+            fs::copy("/bin/true", &program).unwrap();
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    let programs = programs(&program, Some(GlibcVersion::new(3, 0)));
+                    let layer = store.programs(&programs).await.unwrap();
+                    assert!(layer.image().exists());
+                    drop(layer);
+                    store.trim(LayerKind::Programs, 0).unwrap();
+                }
+            })
+        };
+        for packing in (0..8).map(pack).collect::<Vec<_>>() {
+            packing.await.unwrap();
+        }
+        assert!(store.list().unwrap().is_empty());
+        let left = fs::read_dir(dir.join("home/cache/layers")).unwrap().count();
+        assert_eq!(left, 0, "locks stay");
     }
 
     #[tokio::test]

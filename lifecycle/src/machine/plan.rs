@@ -28,6 +28,8 @@ pub struct Plan {
     /// The host's executables that stand at their own paths in it, in the order in which the
     /// programs layer has them.
     pub programs: Vec<Utf8PathBuf>,
+    /// Directories that are made in it where they are not there.
+    pub directories: Vec<Utf8PathBuf>,
     /// The workspace that is synced into it.
     pub workspace: Option<WorkspacePlan>,
     /// Whether it may be told to stay after its command.

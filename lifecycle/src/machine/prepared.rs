@@ -145,7 +145,7 @@ impl Plan {
             config,
             identity: Identity::new(run_dir.name().clone())?,
             belongings,
-            programs: programs(&self.programs),
+            programs: programs(&self.programs, &self.directories),
             keys,
             control: control_path(layout, run_dir.name()),
             scans,
@@ -223,12 +223,13 @@ fn belongings(slots: &Slots<'_>, offline: bool) -> Batch {
     slots.mounts().iter().fold(batch, Batch::disk)
 }
 
-/// Shows each program of the programs layer at its own path.
-fn programs(paths: &[Utf8PathBuf]) -> Batch {
+/// Shows each program of the programs layer at its own path, and makes directories.
+fn programs(paths: &[Utf8PathBuf], directories: &[Utf8PathBuf]) -> Batch {
+    let made = directories.iter().fold(Batch::new(), |batch, path| batch.directory(path.as_str()));
     let show = |batch: Batch, (number, path): (usize, &Utf8PathBuf)| {
         batch.show(&layer::place(number), path.as_str())
     };
-    paths.iter().enumerate().fold(Batch::new(), show)
+    paths.iter().enumerate().fold(made, show)
 }
 
 /// Decides the accelerator, and says so where it is the slow one.

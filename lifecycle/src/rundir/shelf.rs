@@ -116,14 +116,14 @@ impl Shelf {
         let turn = FileLock::try_exclusive_patiently(&self.lock_path(name))?;
         let Some(turn) = turn.filter(FileLock::is_current) else { return Ok(false) };
         let dir = self.place(name);
-        let unused = match FileLock::try_exclusive_patiently(&dir.join("lock")) {
-            // Somebody else has removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            unused => unused?,
-        };
-        if unused.is_none() {
+        if !dir.exists() {
+            // Somebody else has removed it, and its lock, which we have made again.
+            fs::remove_file(turn.path())?;
             return Ok(false);
         }
+        let Some(_unused) = FileLock::try_exclusive_patiently(&dir.join("lock"))? else {
+            return Ok(false);
+        };
         // In one step out of sight, then at leisure; a kill in between leaves it to the sweep.
         let scratch = self.scratch(name);
         remove_if_there(&scratch)?;
@@ -149,9 +149,22 @@ impl Shelf {
         self.visit_unfinished(|_| Ok(()))
     }
 
-    /// Removes those, and returns them.
+    /// Removes those, and returns them; and locks of what is not there any more.
     pub(crate) fn sweep(&self) -> io::Result<Vec<Utf8PathBuf>> {
-        self.visit_unfinished(remove_if_there)
+        let swept = self.visit_unfinished(remove_if_there)?;
+        for name in self.entries()? {
+            let Some(name) = name.strip_prefix(".lock-") else { continue };
+            if self.place(name).exists() {
+                continue;
+            }
+            let lock = FileLock::try_exclusive(&self.lock_path(name))?;
+            // Whoever has the lock may be making it.
+            if let Some(lock) = lock.filter(|lock| lock.is_current() && !self.place(name).exists())
+            {
+                fs::remove_file(lock.path())?;
+            }
+        }
+        Ok(swept)
     }
 
     fn visit_unfinished(

@@ -56,25 +56,32 @@ pub(super) async fn from_cargo(
     }
     let (reader, writer) = std::io::pipe()?;
     let mut run = cargo(context, cargo_args);
-    run.arg("--no-fail-fast").arg("--").args(test_args);
+    if !cargo_args.iter().any(|argument| argument == "--no-fail-fast") {
+        run.arg("--no-fail-fast");
+    }
+    run.arg("--").args(test_args);
     let to = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
     run.envs(variables_for(&["collect", &to])?);
     run.envs(args.vm.flags().iter().map(|(key, value)| (crate::settings::variable(key), value)));
-    // All of it is built: what cargo says now is which executables it seems to run.
-    run.stderr(std::process::Stdio::null());
+    run.stderr(std::process::Stdio::piped());
     rustix::io::ioctl_fionbio(&reader, true).map_err(std::io::Error::from)?;
     let mut reader = Receiver::from_owned_fd(OwnedFd::from(reader))?;
     let mut text = Vec::new();
     let running = async {
-        let status = status(&mut run).await;
+        let output = run.output().await.map_err(no_cargo);
         drop(writer);
-        status
+        output
     };
-    let (status, read) = tokio::join!(running, reader.read_to_end(&mut text));
+    let (output, read) = tokio::join!(running, reader.read_to_end(&mut text));
+    let output = output?;
+    std::io::stdout().write_all(&output.stdout)?;
     read?;
+    if !output.status.success() {
+        print_errors(&output.stderr);
+    }
     let calls = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let calls = calls.map(serde_json::from_slice).collect::<Result<Vec<Call>, _>>();
-    Ok(Collected::Suites(calls.map_err(std::io::Error::from)?, status?.success()))
+    Ok(Collected::Suites(calls.map_err(std::io::Error::from)?, output.status.success()))
 }
 
 fn cargo(context: &Context, args: &[OsString]) -> Command {
@@ -84,9 +91,19 @@ fn cargo(context: &Context, args: &[OsString]) -> Command {
 }
 
 async fn status(command: &mut Command) -> Result<ExitStatus, CommandError> {
-    command.status().await.map_err(|error| {
-        CommandError::new("cannot run cargo", exit_code::HOST_NOT_READY).caused_by(&error)
-    })
+    command.status().await.map_err(no_cargo)
+}
+
+fn no_cargo(error: std::io::Error) -> CommandError {
+    CommandError::new("cannot run cargo", exit_code::HOST_NOT_READY).caused_by(&error)
+}
+
+/// What cargo says of executables that it only seems to run is left out.
+fn print_errors(stderr: &[u8]) {
+    let text = String::from_utf8_lossy(stderr);
+    let of_no_use = ["Running ", "Finished ", "Compiling "];
+    let useful = |line: &&str| !of_no_use.iter().any(|start| line.trim_start().starts_with(start));
+    text.lines().filter(useful).for_each(|line| anstream::eprintln!("{line}"));
 }
 
 fn code(status: ExitStatus) -> u8 {

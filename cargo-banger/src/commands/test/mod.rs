@@ -39,11 +39,8 @@ pub(crate) async fn test(args: TestArgs, context: &Context) -> Result<u8, Comman
             Collected::Suites(suites, doc_tests) => (suites, doc_tests),
         };
         let suites = suites(collected, args.isolate, context).await?;
-        let passed = run(&suites, &args, context).await?;
-        if !doc_tests {
-            context.events.note("a doc test failed: see above");
-        }
-        Ok(if passed && doc_tests { 0 } else { FAILED })
+        let passed = run(&suites, &args, doc_tests, context).await?;
+        Ok(if passed { 0 } else { FAILED })
     };
     tokio::select! {
         done = running => done,
@@ -71,10 +68,15 @@ async fn suites(
     Ok(suites)
 }
 
-/// Runs all suites; whether all passed.
-async fn run(suites: &[Suite], args: &TestArgs, context: &Context) -> Result<bool, CommandError> {
+/// Runs all suites; whether all passed, and what cargo has run itself.
+async fn run(
+    suites: &[Suite],
+    args: &TestArgs,
+    doc_tests: bool,
+    context: &Context,
+) -> Result<bool, CommandError> {
     if suites.is_empty() {
-        return Ok(true);
+        return Ok(doc_tests);
     }
     let mut flags = args.vm.flags();
     flags.extend(args.limits.flags());
@@ -95,5 +97,5 @@ async fn run(suites: &[Suite], args: &TestArgs, context: &Context) -> Result<boo
         }
         summary.add(suite, outcome);
     }
-    Ok(summary.print())
+    Ok(summary.print(doc_tests))
 }

@@ -44,8 +44,8 @@ impl Summary {
         }
     }
 
-    /// Prints what failed and the count; whether nothing did.
-    pub(super) fn print(self) -> bool {
+    /// Prints what failed and the count; whether nothing did, doc tests included.
+    pub(super) fn print(self, doc_tests: bool) -> bool {
         let Self { total, isolate, since, failed } = self;
         for Failed { name, text } in &failed {
             anstream::println!("\n---- {RED}{name}{RED:#} ----\n{text}");
@@ -55,14 +55,18 @@ impl Summary {
             Isolate::Test => "tests",
         };
         let (passed, seconds) = (total - failed.len(), since.elapsed().as_secs_f64());
-        let (style, word) = if failed.is_empty() { (GREEN, "ok") } else { (RED, "FAILED") };
+        let ok = failed.is_empty() && doc_tests;
+        let (style, word) = if ok { (GREEN, "ok") } else { (RED, "FAILED") };
         anstream::println!(
             "\nbanger test: {style}{word}{style:#}. {passed} of {total} {what} passed, each in a VM of its own; {seconds:.2} s"
         );
         for Failed { name, .. } in &failed {
             anstream::println!("    {name}");
         }
-        failed.is_empty()
+        if !doc_tests {
+            anstream::println!("    doc tests: see above");
+        }
+        ok
     }
 
     fn tell(&self, suite: &Suite, passed: bool, text: &str) {
