@@ -28,10 +28,6 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     pub(crate) files: u32,
 
-    /// How many tests there are
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) tests: u32,
-
     /// How often the whole tree is sent
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) transfers: u32,

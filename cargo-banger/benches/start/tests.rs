@@ -1,12 +1,10 @@
 //! What a test costs in a VM of its own: many trivial ones, several at a time, beside as many runs
 //! of the raw script that restores, beside the same tests in one VM, and on the host.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use fs_err as fs;
 use serde_json::Value;
 
 use crate::Result;
@@ -21,18 +19,17 @@ const EACH: &str = "#[banger::test], a VM for each";
 const SHARED: &str = "#[banger::test(shared)], one VM";
 const HOST: &str = "#[test], on the host";
 
-/// The attribute, and the test target that has it on each of its tests.
-const TARGETS: [(&str, &str); 3] =
-    [("each", "banger::test"), ("shared", "banger::test(shared = \"all\")"), ("host", "test")];
+/// How many tests the example has.
+const COUNT: u32 = 40;
 
 /// Measures all four.
 pub(crate) fn table(banger: &Banger, options: &Options) -> Result<Table> {
-    let (count, at_once) = (options.tests, std::thread::available_parallelism()?.get());
+    let (count, at_once) = (COUNT, std::thread::available_parallelism()?.get());
     let raw = Raw::restore(banger)?;
-    let [each, shared, host] = build(banger, count)?;
+    let [each, shared, host] = build()?;
     let run = |program: &Path| {
         let mut command = Command::new(program);
-        command.arg(format!("--test-threads={at_once}")).current_dir(package(banger));
+        command.arg(format!("--test-threads={at_once}")).current_dir(package());
         command.env("BANGER_HOME", banger.home()).env("BANGER_BIN", &options.binary);
         command.env_remove("RUST_BACKTRACE");
         Ok(per_test(timed(&mut command)?.1, count))
@@ -83,31 +80,15 @@ fn per_test(run: Run, count: u32) -> Run {
     Run { wall: run.wall / f64::from(count), busy: run.busy / f64::from(count), ..run }
 }
 
-fn package(banger: &Banger) -> PathBuf {
-    banger.home().join("bench-tests")
+/// The example with these tests.
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/trivial")
 }
 
-/// Writes a crate of so many tests under each attribute, and has cargo build it.
-fn build(banger: &Banger, count: u32) -> Result<[PathBuf; 3]> {
-    let package = package(banger);
-    fs::create_dir_all(package.join("src"))?;
-    fs::create_dir_all(package.join("tests"))?;
-    fs::write(package.join("src/lib.rs"), "")?;
-    let dependency = Path::new(env!("CARGO_MANIFEST_DIR")).join("../banger-test").canonicalize()?;
-    let manifest = format!(
-        "[package]\nname = \"bench-tests\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n\
-         [dev-dependencies]\nbanger-test = {{ path = {dependency:?} }}\n"
-    );
-    fs::write(package.join("Cargo.toml"), manifest)?;
-    for (target, attribute) in TARGETS {
-        let mut text = String::new();
-        for number in 0..count {
-            writeln!(text, "#[{attribute}]\nfn t{number}() {{}}")?;
-        }
-        fs::write(package.join("tests").join(target).with_extension("rs"), text)?;
-    }
+/// Has cargo build its test targets.
+fn build() -> Result<[PathBuf; 3]> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--no-run", "--message-format=json"]).current_dir(&package);
+    cargo.args(["test", "--no-run", "--message-format=json"]).current_dir(package());
     let built = String::from_utf8_lossy(&checked(&mut cargo)?.stdout).into_owned();
     let program = |target: &str| {
         let messages = built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -118,6 +99,6 @@ fn build(banger: &Banger, count: u32) -> Result<[PathBuf; 3]> {
         let mut found = messages.filter_map(of_target);
         found.next_back().ok_or("cargo names no executable")
     };
-    let [each, shared, host] = TARGETS.map(|(target, _)| program(target));
+    let [each, shared, host] = ["each", "shared", "host"].map(program);
     Ok([each?, shared?, host?])
 }

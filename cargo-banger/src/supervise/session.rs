@@ -36,6 +36,8 @@ pub(super) struct Session<'a> {
     started: Start,
     /// Whether tests come one after another.
     pub(super) serves_group: bool,
+    /// Whether a command was begun whose end was not seen.
+    unfinished: bool,
     /// What the settings give every command: variables, and the time that it may take.
     environment: Vec<(String, std::ffi::OsString)>,
     timeout: Option<Duration>,
@@ -50,6 +52,7 @@ impl<'a> Session<'a> {
             guest: None,
             started,
             serves_group: false,
+            unfinished: false,
             environment,
             timeout: None,
         }
@@ -82,7 +85,8 @@ impl<'a> Session<'a> {
 
     /// Ends what a test that has gone left running.
     pub(super) async fn silence(&mut self) {
-        if let Some(guest) = &mut self.guest
+        if std::mem::take(&mut self.unfinished)
+            && let Some(guest) = &mut self.guest
             && let Err(error) = guest.kill_command().await
         {
             tracing::debug!(%error, "the VM is given up");
@@ -172,6 +176,8 @@ impl<'a> Session<'a> {
     ) -> Result<Reply, CommandError> {
         let timeout = run.timeout_ms.map(Duration::from_millis).or(self.timeout);
         let command = self.command(run);
+        self.guest()?;
+        self.unfinished = true;
         let guest = self.guest()?;
         let (stdout, stdout_theirs) = tokio::io::duplex(PIECE);
         let (stderr, stderr_theirs) = tokio::io::duplex(PIECE);
@@ -200,6 +206,8 @@ impl<'a> Session<'a> {
         };
         match status {
             Ok(status) => {
+                self.unfinished = false;
+                let guest = self.guest()?;
                 let note = guest.ran_out_of_memory(status).then(|| OUT_OF_MEMORY.to_owned());
                 Ok(Reply::Exited { status, note })
             }
