@@ -112,11 +112,10 @@ impl Lane {
         let flags =
             ["--exact", case.name(), "--include-ignored", "--nocapture", "--test-threads=2"];
         let argv = [self.program.as_str()].into_iter().chain(flags).map(str::to_owned).collect();
-        let passed = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
+        let passed = environment::passed(std::env::vars_os())
+            .filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
         let own = case.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let env = passed.filter(|(name, _)| environment::passes(name)).chain(own);
+        let env = passed.chain(own);
         Run {
             argv,
             directory: Some(case.manifest_dir.to_owned()),
@@ -172,7 +171,7 @@ pub(crate) fn run(case: &Case) -> Ending {
     }
 }
 
-pub(crate) fn keeps_on_failure() -> bool {
+fn keeps_on_failure() -> bool {
     std::env::var(KEEP).is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
 }
 

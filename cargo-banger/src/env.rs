@@ -3,6 +3,8 @@
 
 use std::ffi::OsString;
 
+use banger_protocol::environment;
+
 /// Puts cache, state and sockets under one directory.
 pub(crate) const HOME: &str = "BANGER_HOME";
 /// The cargo that runs us as its subcommand; set by cargo.
@@ -25,6 +27,11 @@ pub(crate) const PASSED: &[&str] = &[
     "RUST_LOG",
     "RUST_TEST_THREADS",
 ];
+
+/// Variables of the host that a program sees which was built on the host.
+pub(crate) fn for_programs() -> impl Iterator<Item = (String, OsString)> {
+    environment::passed(std::env::vars_os())
+}
 
 /// Reads a variable; an empty one counts as unset.
 pub(crate) fn read(name: &str) -> Option<OsString> {

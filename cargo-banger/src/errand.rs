@@ -1,6 +1,5 @@
 //! One command in one VM, on our own terminal or streams: what `run` and `runner` share.
 
-use std::future::pending;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,27 +78,26 @@ async fn command_in(
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let running = async {
         if terminal {
-            return guest.run_on_terminal(command).await;
+            return Ok(guest.run_on_terminal(command).await?);
         }
         let streams = Streams {
             stdin: Some(Box::new(tokio::io::stdin())),
             stdout: Box::new(tokio::io::stdout()),
             stderr: Box::new(tokio::io::stderr()),
         };
-        guest.run(command, streams, async || interrupts.next().await).await
+        Ok(guest.run(command, streams, async || interrupts.next().await).await?)
     };
-    let limit = async {
-        match timeout {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => pending().await,
-        }
-    };
-    tokio::select! {
-        status = running => Ok(status?),
-        () = limit => {
-            Err(CommandError::timed_out(timeout.unwrap_or_default()))
-        }
-    }
+    within(timeout, running).await
+}
+
+/// Awaits a command's end, for so long at most where there is a limit.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    running: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    let Some(limit) = limit else { return running.await };
+    let ended = tokio::time::timeout(limit, running).await;
+    ended.unwrap_or_else(|_| Err(CommandError::timed_out(limit)))
 }
 
 /// Brings everything back that was asked for, also after a command that failed; not from a guest

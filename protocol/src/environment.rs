@@ -1,6 +1,8 @@
 //! Which of the host's variables a program in a guest sees without being asked for: those that
 //! cargo, nextest and the test harness speak to it with, and those about colours.
 
+use std::ffi::OsString;
+
 const NAMES: &[&str] =
     &["CI", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "FORCE_COLOR", "NO_COLOR"];
 
@@ -11,9 +13,16 @@ const PREFIXES: &[&str] =
 const CARGO: &[&str] =
     &["CARGO_INCREMENTAL", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "CARGO_TERM_COLOR"];
 
+/// Those of the variables that are passed on. A name that is no text is none of them.
+pub fn passed(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> impl Iterator<Item = (String, OsString)> {
+    let named = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    named.filter(|(name, _)| passes(name))
+}
+
 /// Whether a variable is passed on to a program that was built on the host.
-#[must_use]
-pub fn passes(name: &str) -> bool {
+fn passes(name: &str) -> bool {
     NAMES.contains(&name)
         || CARGO.contains(&name)
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))

@@ -7,9 +7,8 @@
 //!                        └───────────────◄──────────────────────┘
 //! ```
 //!
-//! Each request is answered before the next one is read, but for [`Request::Signal`], which is for
-//! the command under way. Whatever fails answers [`Failed`](crate::reply::Reply::Failed). When the
-//! asking side goes away, the VM does too.
+//! Each request is answered before the next one is read. Whatever fails answers
+//! [`Failed`](crate::reply::Reply::Failed). When the asking side goes away, the VM does too.
 
 #![expect(clippy::question_mark, reason = "nanoserde's derive writes it so")]
 
@@ -24,11 +23,6 @@ pub enum Request {
     Start(Start),
     /// Runs a command in it.
     Run(Run),
-    /// Signals the command under way.
-    Signal {
-        /// The signal's name: `INT`, `TERM`, `KILL`, …
-        name: String,
-    },
     /// Copies a file or directory of the host into the guest.
     Push {
         /// Where it is.

@@ -28,6 +28,7 @@ use crate::env;
 use crate::error::CommandError;
 use crate::exit_code;
 use crate::report::{Reporter, Verbosity};
+use crate::settings::{Flags, variable};
 use crate::supervise;
 
 /// Parses the command line, runs the command and reports its error.
@@ -84,9 +85,9 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
     }
 }
 
-/// What has cargo and nextest run executables through a command of ours. There is a variable for
-/// each target that runs here; the value is split at spaces.
-fn variables_for(words: &[&str]) -> Result<Vec<(String, String)>, CommandError> {
+/// What has cargo and nextest run executables through a command of ours, with these settings. There
+/// is a variable for each target that runs here; its value is split at spaces.
+fn variables_for(words: &[&str], flags: &Flags) -> Result<Vec<(String, String)>, CommandError> {
     let own = std::env::current_exe()?;
     let own = own.to_str().filter(|path| !path.contains(' ')).ok_or_else(|| {
         let message =
@@ -96,7 +97,9 @@ fn variables_for(words: &[&str]) -> Result<Vec<(String, String)>, CommandError> 
     let value =
         [own, "banger"].into_iter().chain(words.iter().copied()).collect::<Vec<_>>().join(" ");
     let name = |libc: &str| format!("CARGO_TARGET_X86_64_UNKNOWN_LINUX_{libc}_RUNNER");
-    Ok(["GNU", "MUSL"].map(|libc| (name(libc), value.clone())).into())
+    let runners = ["GNU", "MUSL"].map(|libc| (name(libc), value.clone()));
+    let settings = flags.iter().map(|(key, value)| (variable(key).to_owned(), value.clone()));
+    Ok(runners.into_iter().chain(settings).collect())
 }
 
 /// Says what the host lacks; the exit status tells whether `run` can work.

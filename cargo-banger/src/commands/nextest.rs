@@ -8,7 +8,6 @@ use crate::cli::NextestArgs;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::exit_code;
-use crate::settings::variable;
 
 /// Becomes cargo-nextest, which builds on the host and gives each test a process: a runner of ours,
 /// with a VM.
@@ -24,8 +23,7 @@ pub(crate) fn nextest(args: NextestArgs, context: &Context) -> Result<u8, Comman
     flags.extend(args.limits.flags());
     let mut command = Command::new(&context.cargo);
     command.arg("nextest").args(&args.arguments);
-    command.envs(variables_for(&["runner"])?);
-    command.envs(flags.iter().map(|(key, value)| (variable(key), value)));
+    command.envs(variables_for(&["runner"], &flags)?);
     let error = command.exec();
     Err(CommandError::new("cannot run cargo", exit_code::HOST_NOT_READY).caused_by(&error))
 }

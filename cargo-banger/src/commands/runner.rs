@@ -6,13 +6,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use banger_lifecycle::exec::GuestCommand;
-use banger_protocol::environment;
 use camino::Utf8Path;
 
 use super::test::is_doc_test;
 use crate::boot::{Request, Wish};
 use crate::cli::RunnerArgs;
 use crate::context::Context;
+use crate::env;
 use crate::errand::Errand;
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
@@ -29,7 +29,8 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
     let mut wish = Wish { program: Some(program.clone()), builds: false, ..Wish::of(&args.vm) };
     wish.flags.extend(args.limits.flags());
     let request = Request::check(context, wish).await?;
-    let mut environment = variables(&request);
+    let own = request.settings.env.iter().cloned();
+    let mut environment: Vec<_> = env::for_programs().chain(own).collect();
     if is_doc_test(&program) {
         // rustdoc leaves it out where there is a runner, and many doc tests in one program would
         // then run in one process.
@@ -66,13 +67,4 @@ fn is_listing(program: &Utf8Path, arguments: &[OsString]) -> bool {
 fn list(program: &Utf8Path, arguments: &[OsString]) -> CommandError {
     let error = Command::new(program).args(arguments).exec();
     CommandError::usage(format!("cannot run `{program}`")).caused_by(&error)
-}
-
-/// What a program of the host sees in the guest: what its harness speaks to it with, and settings.
-pub(crate) fn variables(request: &Request) -> Vec<(String, OsString)> {
-    let own = std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.into_string().ok()?;
-        environment::passes(&name).then_some((name, value))
-    });
-    own.chain(request.settings.env.iter().cloned()).collect()
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use banger_lifecycle::exec::command::is_shell_name;
 use banger_lifecycle::spec::{Net, Ram, VmSpec};
 use camino::Utf8PathBuf;
 
@@ -114,18 +115,11 @@ fn variables(resolved: &Resolved) -> Result<Vec<(String, OsString)>, CommandErro
             Some((name, value)) => (name, Some(OsString::from(value))),
             None => (word.as_str(), std::env::var_os(&word)),
         };
-        if !is_variable_name(name) {
+        if !is_shell_name(name) {
             let reason = format!("`{word}` is not a variable: expected K or K=V");
             return Err(resolved.wrong(reason));
         }
         variables.extend(value.map(|value| (name.to_owned(), value)));
     }
     Ok(variables)
-}
-
-/// Whether a shell can export it.
-pub(crate) fn is_variable_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

@@ -17,6 +17,7 @@ use super::wire::{Asked, Replies, Requests};
 use super::{Listener, group};
 use crate::boot::{self, Wish};
 use crate::context::Context;
+use crate::errand::within;
 use crate::error::CommandError;
 use crate::exit_code;
 use crate::settings::{Flags, keys};
@@ -119,7 +120,7 @@ impl<'a> Session<'a> {
                 return Ok(None);
             }
             Request::Start(start) => self.start(start).await,
-            Request::Run(run) => self.run(run, input, requests, replies).await,
+            Request::Run(run) => self.run(run, input, replies).await,
             Request::Push { host, guest } => {
                 self.guest()?.push(Path::new(&host), Path::new(&guest)).await?;
                 Ok(Reply::Done)
@@ -128,8 +129,6 @@ impl<'a> Session<'a> {
                 self.guest()?.fetch(Path::new(&guest), Path::new(&host)).await?;
                 Ok(Reply::Done)
             }
-            // The command it was meant for has just ended.
-            Request::Signal { .. } => Ok(Reply::Done),
             Request::Keep => {
                 self.guest()?;
                 self.guest.take().map(Guest::keep).transpose()?;
@@ -171,14 +170,12 @@ impl<'a> Session<'a> {
         &mut self,
         run: Run,
         input: Vec<u8>,
-        requests: &mut Requests,
         replies: &Replies,
     ) -> Result<Reply, CommandError> {
         let timeout = run.timeout_ms.map(Duration::from_millis).or(self.timeout);
         let command = self.command(run);
-        self.guest()?;
+        let guest = self.guest.as_mut().ok_or_else(not_started)?;
         self.unfinished = true;
-        let guest = self.guest()?;
         let (stdout, stdout_theirs) = tokio::io::duplex(PIECE);
         let (stderr, stderr_theirs) = tokio::io::duplex(PIECE);
         let streams = Streams {
@@ -186,33 +183,21 @@ impl<'a> Session<'a> {
             stdout: Box::new(stdout_theirs),
             stderr: Box::new(stderr_theirs),
         };
-        let running = guest.run(command, streams, async || signal(requests).await);
         let passing = async {
-            tokio::join!(
-                running,
+            let (status, ..) = tokio::join!(
+                guest.run(command, streams, pending),
                 pass(stdout, Stream::Stdout, replies),
                 pass(stderr, Stream::Stderr, replies),
-            )
+            );
+            Ok(status?)
         };
-        let limit = async {
-            match timeout {
-                Some(limit) => tokio::time::sleep(limit).await,
-                None => pending().await,
-            }
-        };
-        let status = tokio::select! {
-            (status, ..) = passing => status,
-            () = limit => return Err(CommandError::timed_out(timeout.unwrap_or_default())),
-        };
-        match status {
+        match within(timeout, passing).await {
             Ok(status) => {
                 self.unfinished = false;
-                let guest = self.guest()?;
                 let note = guest.ran_out_of_memory(status).then(|| OUT_OF_MEMORY.to_owned());
                 Ok(Reply::Exited { status, note })
             }
             Err(error) => {
-                let error = CommandError::from(error);
                 if error.code == exit_code::GUEST_LOST {
                     self.guest = None;
                 }
@@ -230,8 +215,12 @@ impl<'a> Session<'a> {
     }
 
     fn guest(&mut self) -> Result<&mut Guest, CommandError> {
-        self.guest.as_mut().ok_or_else(|| CommandError::usage("the VM is not started"))
+        self.guest.as_mut().ok_or_else(not_started)
     }
+}
+
+fn not_started() -> CommandError {
+    CommandError::usage("the VM is not started")
 }
 
 /// The settings of a request, by the keys that are known.
@@ -240,23 +229,6 @@ fn flags(start: &Start) -> Result<Flags, CommandError> {
         Ok((keys::known(name, "the request")?.name, value.clone()))
     };
     start.settings.iter().map(known).collect()
-}
-
-/// The next signal for the command under way. Other requests have to wait for its end, and the
-/// protocol lets nobody make them before.
-async fn signal(requests: &mut Requests) -> &'static str {
-    loop {
-        match requests.next().await {
-            Some(Ok((Request::Signal { name }, _))) => {
-                let known = ["HUP", "INT", "QUIT", "KILL", "TERM", "USR1", "USR2"];
-                if let Some(name) = known.into_iter().find(|known| *known == name) {
-                    return name;
-                }
-            }
-            Some(_) => {}
-            None => pending().await,
-        }
-    }
 }
 
 /// Sends on what a command writes.

@@ -123,7 +123,8 @@ pub(crate) fn signal_text(mark: &str, signal: &str) -> String {
 }
 
 /// Whether a shell can export a variable of that name.
-fn is_shell_name(name: &str) -> bool {
+#[must_use]
+pub fn is_shell_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')

@@ -8,32 +8,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::layer::LayerStore;
 use crate::process::find_program;
+pub(super) use crate::program::testing::TempDir;
 use crate::rundir::Layout;
 
-/// A temporary directory, by its canonical path.
-pub(super) struct TempDir {
-    _dir: tempfile::TempDir,
-    path: Utf8PathBuf,
-}
-
 impl TempDir {
-    pub(super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(dir.path()).unwrap().canonicalize_utf8().unwrap();
-        Self { _dir: dir, path }
-    }
-
-    pub(super) fn join(&self, path: &str) -> Utf8PathBuf {
-        self.path.join(path)
-    }
-
-    /// Writes a file and the directories above it.
-    pub(super) fn write(&self, path: &str, text: &str) {
-        let path = self.join(path);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(path, text).unwrap();
-    }
-
     pub(super) fn store(&self, events: Events) -> LayerStore {
         LayerStore::new(&Layout::under(&self.join("home")), events)
     }

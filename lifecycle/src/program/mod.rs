@@ -22,7 +22,7 @@ mod patch;
 mod search;
 mod tables;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod version;

@@ -7,24 +7,24 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 /// A temporary directory, by its canonical path.
-pub(super) struct TempDir {
+pub(crate) struct TempDir {
     _dir: tempfile::TempDir,
     path: Utf8PathBuf,
 }
 
 impl TempDir {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(dir.path()).unwrap().canonicalize_utf8().unwrap();
         Self { _dir: dir, path }
     }
 
-    pub(super) fn join(&self, path: &str) -> Utf8PathBuf {
+    pub(crate) fn join(&self, path: &str) -> Utf8PathBuf {
         self.path.join(path)
     }
 
     /// Writes a file and the directories above it.
-    pub(super) fn write(&self, path: &str, text: &str) -> Utf8PathBuf {
+    pub(crate) fn write(&self, path: &str, text: &str) -> Utf8PathBuf {
         let path = self.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();

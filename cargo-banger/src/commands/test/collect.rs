@@ -7,7 +7,6 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::ExitStatus;
 
-use banger_protocol::environment;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
@@ -17,6 +16,7 @@ use tokio::process::Command;
 use super::variables_for;
 use crate::cli::{CollectArgs, TestArgs};
 use crate::context::Context;
+use crate::env;
 use crate::error::CommandError;
 use crate::exit_code;
 
@@ -61,8 +61,7 @@ pub(super) async fn from_cargo(
     }
     run.arg("--").args(test_args);
     let to = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
-    run.envs(variables_for(&["collect", &to])?);
-    run.envs(args.vm.flags().iter().map(|(key, value)| (crate::settings::variable(key), value)));
+    run.envs(variables_for(&["collect", &to], &args.vm.flags())?);
     run.stderr(std::process::Stdio::piped());
     rustix::io::ioctl_fionbio(&reader, true).map_err(std::io::Error::from)?;
     let mut reader = Receiver::from_owned_fd(OwnedFd::from(reader))?;
@@ -121,12 +120,13 @@ pub(crate) fn collect(args: CollectArgs, context: &Context) -> Result<u8, Comman
             CommandError::usage(format!("`{}` is not UTF-8", argument.display()))
         })
     };
-    let own = std::env::vars().filter(|(name, _)| environment::passes(name));
     let call = Call {
         program,
         arguments: args.arguments.into_iter().map(text).collect::<Result<_, _>>()?,
         directory: context.directory.clone(),
-        env: own.collect(),
+        env: env::for_programs()
+            .filter_map(|(name, value)| Some((name, value.into_string().ok()?)))
+            .collect(),
     };
     let mut line = serde_json::to_vec(&call).map_err(std::io::Error::from)?;
     line.push(b'\n');

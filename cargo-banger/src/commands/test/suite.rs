@@ -17,7 +17,7 @@ use super::collect::Call;
 use super::harness;
 use crate::boot::{Request, Wish, resolved};
 use crate::context::Context;
-use crate::errand::Keep;
+use crate::errand::{Keep, within};
 use crate::error::CommandError;
 use crate::settings::{Effective, Flags};
 
@@ -107,14 +107,8 @@ async fn run_in(
 ) -> Result<u8, CommandError> {
     let streams =
         Streams { stdin: None, stdout: Box::new(output.clone()), stderr: Box::new(output.clone()) };
-    let running = guest.run(command, streams, std::future::pending);
-    match timeout {
-        None => Ok(running.await?),
-        Some(limit) => match tokio::time::timeout(limit, running).await {
-            Ok(status) => Ok(status?),
-            Err(_) => Err(CommandError::timed_out(limit)),
-        },
-    }
+    let running = async { Ok(guest.run(command, streams, std::future::pending).await?) };
+    within(timeout, running).await
 }
 
 /// How many VMs of the usual shape this host can run at a time.
