@@ -89,7 +89,7 @@ fn measure(options: &Options) -> Result<()> {
 /// `true` in a new VM, in all the ways that were asked for; the raw restore is always among them.
 fn starts(banger: &Banger, options: &Options) -> Result<Table> {
     let wants = |row| options.rows.contains(&row);
-    let restore = Raw::restore(banger)?;
+    let restore = Raw::restore(banger, "2")?;
     let boot = wants(Row::Cold).then(|| Raw::boot(banger)).transpose()?;
     let small = tree::crate_in(banger.home(), "bench-crate")?;
     let large = wants(Row::Large).then(|| tree::large(banger, options.files)).transpose()?;

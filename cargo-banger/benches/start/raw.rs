@@ -31,9 +31,9 @@ impl Raw {
         })
     }
 
-    /// Does so with a clone of a template.
-    pub(crate) fn restore(banger: &Banger) -> Result<Self> {
-        Self::record(banger, "raw-restore.sh", &[], |_, args| {
+    /// Does so with a clone of a template that has so many virtual CPUs.
+    pub(crate) fn restore(banger: &Banger, vcpu: &str) -> Result<Self> {
+        Self::record(banger, "raw-restore.sh", &["--vcpu", vcpu], |_, args| {
             let memory =
                 args.iter().find_map(|arg| arg.split_once("mem-path=")).ok_or("no clone")?;
             let memory = Path::new(memory.1.split(',').next().unwrap_or_default());

@@ -6,7 +6,7 @@ mod image;
 use banger_lifecycle::event::{Event, Stage};
 use banger_lifecycle::host::kvm;
 use banger_lifecycle::machine::{BootFiles, Guest, Host, Plan, Start};
-use banger_lifecycle::spec::{Ram, VmName};
+use banger_lifecycle::spec::{Ram, Vcpu, VmName};
 use banger_lifecycle::teardown;
 use banger_lifecycle::workspace::Workspace;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -34,6 +34,9 @@ pub(crate) struct Wish {
     pub(crate) may_be_kept: bool,
     /// An executable of the host that the guest is to run.
     pub(crate) program: Option<Utf8PathBuf>,
+    /// Whether a single test is all that it runs, which has one core of the host to itself where as
+    /// many run as there are cores.
+    pub(crate) single_test: bool,
     /// Whether cargo may run in the guest: it has the toolchain and the crates then, and what is
     /// built is kept.
     pub(crate) builds: bool,
@@ -81,7 +84,7 @@ impl Request {
     /// Checks flags, settings and files, and clears what dead runs left. Nothing boots before all
     /// of it is right.
     pub(crate) async fn check(context: &Context, wish: Wish) -> Result<Self, CommandError> {
-        let Wish { flags, name, rebuild, may_be_kept, program, builds } = wish;
+        let Wish { flags, name, rebuild, may_be_kept, program, single_test, builds } = wish;
         let began = std::time::Instant::now();
         context.events.send(Event::Started { stage: Stage::Check });
         let workspace = Workspace::load(&context.directory, &context.cargo).await;
@@ -90,7 +93,10 @@ impl Request {
             CommandError::usage("cannot read the cargo workspace").caused_by(&error).hint(hint)
         })?;
         let root = workspace.as_ref().map(|workspace| workspace.root.as_path());
-        let settings = Effective::check(&resolved(context, &flags, root)?)?;
+        let mut settings = Effective::check(&resolved(context, &flags, root)?)?;
+        if single_test && settings.vcpu_is_auto {
+            settings.spec.vcpu = Vcpu::try_from(1).expect("one is within range");
+        }
         let name = name.map(|name| name.parse::<VmName>()).transpose();
         let name = name.map_err(|error| CommandError::usage(format!("name: {error}")))?;
         image::check_files(&settings)?;

@@ -26,7 +26,13 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
         return Err(list(&program, &args.arguments));
     }
     let interrupts = Interrupts::listen()?;
-    let mut wish = Wish { program: Some(program.clone()), builds: false, ..Wish::of(&args.vm) };
+    let mut wish = Wish {
+        program: Some(program.clone()),
+        // As nextest and editors ask for one test.
+        single_test: args.arguments.iter().any(|argument| argument == "--exact"),
+        builds: false,
+        ..Wish::of(&args.vm)
+    };
     wish.flags.extend(args.limits.flags());
     let request = Request::check(context, wish).await?;
     let own = request.settings.env.iter().cloned();

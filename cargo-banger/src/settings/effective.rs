@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use banger_lifecycle::exec::command::is_shell_name;
-use banger_lifecycle::spec::{Net, Ram, VmSpec};
+use banger_lifecycle::spec::{Net, Ram, Vcpu, VmSpec};
 use camino::Utf8PathBuf;
 
 use super::{Resolved, list};
@@ -14,6 +14,8 @@ use crate::error::CommandError;
 #[derive(Clone, Debug)]
 pub(crate) struct Effective {
     pub(crate) spec: VmSpec,
+    /// Whether the number of virtual CPUs was left to us.
+    pub(crate) vcpu_is_auto: bool,
     /// Whether memory was left to us.
     pub(crate) ram_is_auto: bool,
     pub(crate) timeout: Option<Duration>,
@@ -39,12 +41,12 @@ impl Effective {
             let found = resolved.iter().find(|resolved| resolved.key.name == name);
             found.expect("every key is resolved")
         };
-        let ram = find("ram");
+        let (vcpu, ram) = (find("vcpu"), find("ram"));
         let vmm = find("vmm");
         let own = |name: &str| find(name).path();
         Ok(Self {
             spec: VmSpec {
-                vcpu: find("vcpu").parse()?,
+                vcpu: if vcpu.text == "auto" { Vcpu::default() } else { vcpu.parse()? },
                 ram: if ram.text == "auto" { Ram::default() } else { ram.parse()? },
                 overlay_size: find("overlay-size").parse()?,
                 vmm: if vmm.text == "auto" { None } else { Some(vmm.parse()?) },
@@ -53,6 +55,7 @@ impl Effective {
                 net: net(find("net"))?,
                 boot_timeout_ms: millis(duration(find("boot-timeout"))?),
             },
+            vcpu_is_auto: vcpu.text == "auto",
             ram_is_auto: ram.text == "auto",
             timeout: match find("timeout") {
                 none if none.text == "none" => None,

@@ -27,7 +27,12 @@ const fn key(
 
 /// All settings, in the order in which `config` prints them.
 pub(crate) const KEYS: &[Key] = &[
-    key("vcpu", "BANGER_VCPU", "2", "virtual CPUs, 1 to 16"),
+    key(
+        "vcpu",
+        "BANGER_VCPU",
+        "auto",
+        "virtual CPUs, 1 to 16; auto is 2, or 1 where a single test runs in the guest",
+    ),
     key(
         "ram",
         "BANGER_RAM",

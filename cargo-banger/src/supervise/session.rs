@@ -152,10 +152,10 @@ impl<'a> Session<'a> {
         let wish = Wish {
             flags: flags(&start)?,
             name: start.name,
-            rebuild: false,
             may_be_kept: start.may_be_kept,
+            single_test: start.program.is_some(),
             program: start.program.map(Into::into),
-            builds: false,
+            ..Wish::default()
         };
         let request = boot::Request::check(self.context, wish).await?;
         self.environment.clone_from(&request.settings.env);

@@ -13,6 +13,7 @@ mod clones;
 mod commands;
 mod common;
 mod failing_guests;
+mod furnished;
 mod interrupts;
 mod keeping;
 mod killed;

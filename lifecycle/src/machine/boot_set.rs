@@ -71,7 +71,7 @@ impl BootSet {
         memory: Memory,
     ) -> Config {
         // A clone has its clock from its template.
-        let boots = !matches!(memory, Memory::Template(_));
+        let boots = !memory.is_restored();
         Config {
             name: run_dir.name().to_string(),
             accelerator,

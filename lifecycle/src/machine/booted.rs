@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::boot_set::BootSet;
 use super::identity::rehearsal;
 use super::ready::{ssh_config, wait_for_systemd};
+use super::workspace_mount::{MOUNT_LIMIT, MOUNTING, Scans};
 use super::{Guest, Prepared, stages};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error, in_full};
@@ -126,6 +127,7 @@ impl Prepared {
         let set = BootSet::make(&self.boot, &self.config.spec, &self.segment, dir).await?;
         (self.config.kernel, self.config.initrd) = (set.kernel, set.initrd);
         self.config.memory = Memory::Private;
+        (self.mounted, self.in_place) = (Vec::new(), false);
         self.config.tsc_khz = clock::told_at_boot(self.config.accelerator);
         Ok(())
     }
@@ -157,17 +159,24 @@ impl Booted {
 
 /// Logs in while the guest takes on its identity and mounts its disks.
 async fn enter(vmm: &mut Qemu, prepared: &mut Prepared, cold: bool) -> Result<Master, Cause> {
-    let Prepared { run_dir, control, keys, identity, belongings, config, .. } = prepared;
+    let disks = prepared.disks();
+    let Prepared { run_dir, control, keys, identity, config, .. } = prepared;
+    let Prepared { scans, programs, in_place, .. } = prepared;
     let ssh = ssh_config(vmm, run_dir, control, keys).await?;
     let login = async { Ok::<_, Cause>(Master::connect(ssh).await?) };
     let mut told = identity.randomness();
-    if !cold && config.accelerator == Accelerator::Tcg {
+    // With one processor it would only be in the login's way.
+    if !cold && config.accelerator == Accelerator::Tcg && config.spec.vcpu.get() > 1 {
         told = told.then(&rehearsal());
     }
-    let told = told.then(&identity.names()).then(belongings);
-    let talk = async |console: &mut Console| {
+    let told = told.then(&identity.names()).then(&disks);
+    let mut talk = async |console: &mut Console| {
         console.perform("taking on its identity", &told, IDENTITY_LIMIT).await?;
         set_clock(console).await?;
+        // A process 1 still at work may yet mount something over it.
+        if !cold && !*in_place {
+            *in_place = mount_unchanged(console, scans.as_mut(), programs).await?;
+        }
         Ok::<_, Cause>(())
     };
     let both = async |console: &mut Console| tokio::try_join!(talk(console), login);
@@ -176,6 +185,26 @@ async fn enter(vmm: &mut Qemu, prepared: &mut Prepared, cold: bool) -> Result<Ma
         vmm.attend(wait_for_systemd(&master)).await?;
     }
     Ok(master)
+}
+
+/// Mounts the workspace while the login goes on, where nothing has to be sent first.
+async fn mount_unchanged(
+    console: &mut Console,
+    scans: Option<&mut Scans>,
+    programs: &Batch,
+) -> Result<bool, VmmError> {
+    let mut told = Batch::new();
+    if let Some(scans) = scans {
+        if !scans.unchanged().await {
+            return Ok(false);
+        }
+        told = scans.mounts();
+    }
+    let told = told.then(programs);
+    if !told.is_empty() {
+        console.perform(MOUNTING, &told, MOUNT_LIMIT).await?;
+    }
+    Ok(true)
 }
 
 /// Sets the guest's clock by ours; again where it took so long that it was late when it was set.

@@ -136,7 +136,7 @@ async fn visit(master: &Master) -> Result<(), Cause> {
 }
 
 /// Waits until nobody is connected, and saves all there is.
-async fn freeze(
+pub(super) async fn freeze(
     vmm: &mut Qemu,
     plan: &Plan,
     made: &Utf8Path,

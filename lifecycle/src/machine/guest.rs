@@ -8,7 +8,7 @@ use camino::Utf8Path;
 
 use super::Prepared;
 use super::ready::step;
-use super::workspace_mount::{Mounted, Scans, SyncReport, freeze};
+use super::workspace_mount::{MOUNT_LIMIT, MOUNTING, Mounted, Scans, SyncReport, freeze};
 use super::{archive, stages};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
@@ -25,9 +25,6 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long the guest's agent may take to answer: a command may have killed it.
 const AGENT_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long the guest may take to mount a workspace.
-const MOUNT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A VM that runs commands. Dropping it kills the VM and removes its files, without keeping what
 /// was built; [`Guest::shutdown`] does it in order.
@@ -88,17 +85,18 @@ impl Guest {
         scans: Option<Scans>,
         events: &Events,
     ) -> Result<SyncReport, Cause> {
-        let mut told = Batch::new();
+        let mut mounts = Batch::new();
         let mut sent = SyncReport::default();
         if let Some(scans) = scans {
+            mounts = scans.mounts();
             let sending = scans.send(&self.master, events);
-            let (mounted, report, mounts) = self.vmm.attend(sending).await?;
+            let (mounted, report) = self.vmm.attend(sending).await?;
             self.mounted = Some(mounted);
-            (told, sent) = (mounts, report);
+            sent = report;
         }
-        let told = told.then(&self.prepared.programs);
-        if !told.is_empty() {
-            self.vmm.perform("mounting the workspace", &told, MOUNT_LIMIT).await?;
+        if !self.prepared.in_place {
+            let told = mounts.then(&self.prepared.programs);
+            self.vmm.perform(MOUNTING, &told, MOUNT_LIMIT).await?;
         }
         Ok(sent)
     }

@@ -16,6 +16,7 @@ mod slots;
 mod shape;
 mod identity;
 mod cast;
+mod furnish;
 mod prepared;
 mod booted;
 mod ready;

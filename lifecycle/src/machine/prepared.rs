@@ -4,13 +4,14 @@ use camino::Utf8PathBuf;
 
 use super::boot_set::BootSet;
 use super::cast::cast;
+use super::furnish::Furniture;
 use super::identity::Identity;
 use super::plan::{Host, Start};
 use super::shape::Shape;
-use super::slots::Slots;
+use super::slots::{self, Slots};
 use super::workspace_mount::Scans;
 use super::{BootFiles, Plan, identity, stages};
-use crate::agent::Batch;
+use crate::agent::{Batch, Mount};
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::{Events, Stage};
 use crate::host::kvm::Kvm;
@@ -22,7 +23,7 @@ use crate::rundir::{Layout, Record, RunDir};
 use crate::seed::{CARGO_HOME, Seed};
 use crate::session::Keys;
 use crate::spec::{Accel, Net, VmSpec};
-use crate::template::{MEMORY, Template, TemplateStore};
+use crate::template::{Content, MEMORY, Template, TemplateStore, WORK_OVERLAY};
 use crate::vmm::qemu::Config;
 use crate::vmm::qemu::args::ADDRESS;
 use crate::vmm::{Accelerator, Memory, VmmError};
@@ -33,10 +34,16 @@ use crate::vmm::{Accelerator, Memory, VmmError};
 pub struct Prepared {
     pub(super) config: Config,
     pub(super) identity: Identity,
-    /// What the guest is told once it is up, beside its identity.
+    /// What the guest is told of what is on its disks.
     pub(super) belongings: Batch,
+    /// The disks that it mounts.
+    pub(super) mounts: Vec<Mount>,
+    /// The serial numbers of those that its template has mounted.
+    pub(super) mounted: Vec<&'static str>,
     /// What shows the host's programs at their paths, once the workspace is in place.
     pub(super) programs: Batch,
+    /// Whether the workspace and the programs are in place.
+    pub(super) in_place: bool,
     pub(super) keys: Keys,
     pub(super) control: Utf8PathBuf,
     pub(super) scans: Option<Scans>,
@@ -49,6 +56,49 @@ pub struct Prepared {
     pub(super) segment: Vec<u8>,
     pub(super) boot: BootFiles,
     pub(super) _layers: Vec<Layer>,
+}
+
+/// What a VM has of its own before it has anything of its template.
+#[derive(Debug)]
+struct Claimed {
+    scans: Option<Scans>,
+    workspace_disk: Option<WorkspaceDisk>,
+    run_dir: RunDir,
+    record: Record,
+}
+
+impl Claimed {
+    /// Takes a name, writes down what will be there, and starts looking for what is to be synced.
+    async fn claim(plan: &Plan, layout: &Layout) -> Result<Self, Cause> {
+        let run_dir = RunDir::create(layout, plan.name.as_ref()).await?;
+        let record = plan.record(layout, &run_dir);
+        record.write(run_dir.path())?;
+        let workspace_disk = match &plan.workspace {
+            Some(workspace) => {
+                let run = run_dir.name().as_str();
+                Some(WorkspaceDisk::open(layout, &workspace.root, run).await?)
+            }
+            None => None,
+        };
+        let scans = plan.workspace.clone().zip(workspace_disk.as_ref());
+        let scans = scans.map(|(workspace, disk)| Scans::start(workspace, disk));
+        Ok(Self { scans, workspace_disk, run_dir, record })
+    }
+}
+
+/// What a clone starts from, and what it finds in place.
+struct Origin {
+    template: (TemplateStore, Template),
+    layers: Vec<LayerKind>,
+    workspace: bool,
+}
+
+impl Origin {
+    /// The serial numbers of the disks that are mounted.
+    fn mounted(&self) -> Vec<&'static str> {
+        let layers = self.layers.iter().map(|kind| slots::serial(*kind));
+        layers.chain(self.workspace.then_some(slots::WORK_DISK)).collect()
+    }
 }
 
 impl Plan {
@@ -66,9 +116,47 @@ impl Plan {
             Start::Cold => None,
             Start::Template => self.template(accelerator, &keys, &segment, host).await?,
         };
+        let claimed = {
+            let _stage = stages::start(host.events, Stage::Overlay);
+            Claimed::claim(&self, host.layout).await.during(Stage::Overlay)?
+        };
+        let (claimed, origin) = self.origin(template, claimed, accelerator, host).await?;
         let _stage = stages::start(host.events, Stage::Overlay);
-        let preparing = self.prepare_files(accelerator, keys, segment, template, host);
+        let preparing = self.prepare_files(accelerator, keys, segment, claimed, origin, host);
         preparing.await.during(Stage::Overlay)
+    }
+
+    /// Decides between a template and one made from it that has more in place.
+    async fn origin(
+        &self,
+        base: Option<(TemplateStore, Template)>,
+        mut claimed: Claimed,
+        accelerator: Accelerator,
+        host: Host<'_>,
+    ) -> Result<(Claimed, Option<Origin>), Error> {
+        let Some((store, template)) = base else { return Ok((claimed, None)) };
+        let Claimed { workspace_disk, scans, .. } = &mut claimed;
+        let furniture = Furniture::of(self, workspace_disk.as_ref(), scans.as_mut()).await;
+        let bare = |template| Origin { template, layers: Vec::new(), workspace: false };
+        let Some(furniture) = furniture else {
+            return Ok((claimed, Some(bare((store, template)))));
+        };
+        let _stage = stages::start(host.events, Stage::Template);
+        let origin = match furniture.find(self, &template, &store, accelerator, host).await {
+            Ok(Some(furnished)) => Origin {
+                layers: furniture.kinds(),
+                workspace: furniture.has_workspace(),
+                template: (store, furnished),
+            },
+            Ok(None) => bare((store, template)),
+            // It is only faster.
+            Err(error) => {
+                let why = in_full(&error.source);
+                host.events.detail(format!("no template with more in place: {why}"));
+                bare((store, template))
+            }
+        };
+        Ok((claimed, Some(origin)))
     }
 
     /// Finds or makes the template of this plan's shape. Where one cannot be kept, for lack of
@@ -89,10 +177,12 @@ impl Plan {
             host.events.progress(Stage::Template, what, 0, None);
             cast(self, accelerator, keys, segment, host, made, place).await
         };
-        let found = store.obtain(&shape.key, &shape.what, self.boot.digest(), making).await;
+        let Shape { key, what } = shape;
+        let content = Content { what, image: self.boot.digest(), ..Content::default() };
+        let found = store.obtain(&key, &content, making).await;
         match found {
             Ok(template) => {
-                host.events.detail(format!("template {}: {}", template.short(), shape.what));
+                host.events.detail(format!("template {}: {}", template.short(), content.what));
                 Ok(Some((store, template)))
             }
             Err(error) if error.stage == Stage::Template => {
@@ -110,24 +200,16 @@ impl Plan {
         accelerator: Accelerator,
         keys: Keys,
         segment: Vec<u8>,
-        template: Option<(TemplateStore, Template)>,
+        claimed: Claimed,
+        origin: Option<Origin>,
         host: Host<'_>,
     ) -> Result<Prepared, Cause> {
-        let layout = host.layout;
-        let run_dir = RunDir::create(layout, self.name.as_ref()).await?;
-        let record = self.record(layout, &run_dir);
-        record.write(run_dir.path())?;
-        let workspace_disk = match &self.workspace {
-            Some(workspace) => {
-                let run = run_dir.name().as_str();
-                Some(WorkspaceDisk::open(layout, &workspace.root, run).await?)
-            }
-            None => None,
-        };
-        let scans = self.workspace.clone().zip(workspace_disk.as_ref());
-        let scans = scans.map(|(workspace, disk)| Scans::start(workspace, disk));
-        let (set, memory) = match &template {
-            Some((_, template)) => {
+        let Claimed { run_dir, record, workspace_disk, scans } = claimed;
+        let (set, memory) = match &origin {
+            Some(Origin { template: (_, template), workspace, .. }) => {
+                if let (Some(disk), true) = (&workspace_disk, workspace) {
+                    disk.start_from(&template.file(WORK_OVERLAY))?;
+                }
                 let set = BootSet::of_template(&self.boot, template, run_dir.path())?;
                 (set, Memory::Template(template.file(MEMORY)))
             }
@@ -136,25 +218,30 @@ impl Plan {
                 (set, Memory::Private)
             }
         };
-        let blank = blank::ensure(layout).await?;
-        let slots = Slots { layers: &self.layers, workspace: workspace_disk.as_ref() };
+        let blank = blank::ensure(host.layout).await?;
+        let layers: Vec<_> = self.layers.iter().collect();
+        let top = workspace_disk.as_ref().map(WorkspaceDisk::top);
+        let slots = Slots { layers: &layers, workspace: top };
         let disks = slots.disks(&set.root, &blank, run_dir.path())?;
         let config = set.config(&run_dir, &self.spec, accelerator, disks, memory);
-        let belongings = belongings(&slots, self.spec.net == Net::None);
+        let mounts = slots.mounts();
         Ok(Prepared {
             config,
             identity: Identity::new(run_dir.name().clone())?,
-            belongings,
+            belongings: belongings(&layers, self.spec.net == Net::None),
+            mounts,
             programs: programs(&self.programs, &self.directories),
+            in_place: origin.as_ref().is_some_and(|origin| origin.workspace),
+            mounted: origin.as_ref().map(Origin::mounted).unwrap_or_default(),
             keys,
-            control: control_path(layout, run_dir.name()),
+            control: control_path(host.layout, run_dir.name()),
             scans,
             workspace_disk,
             run_dir,
             record,
             may_be_kept: self.may_be_kept,
             events: host.events.clone(),
-            template,
+            template: origin.map(|origin| origin.template),
             segment,
             boot: self.boot,
             _layers: self.layers,
@@ -189,6 +276,12 @@ impl Prepared {
         self.run_dir.name()
     }
 
+    /// What the guest is told of its disks: what is on them, and to mount those that are not.
+    pub(super) fn disks(&self) -> Batch {
+        let missing = self.mounts.iter().filter(|mount| !self.mounted.contains(&mount.serial));
+        missing.fold(self.belongings.clone(), Batch::disk)
+    }
+
     /// Where the guest failed at a step, the workspace disk may be what is wrong: the next run
     /// starts from an empty one.
     pub(super) fn doubt_disk(&self, cause: &Cause) -> std::io::Result<()> {
@@ -207,24 +300,24 @@ const RUNNER: &str = "#!/bin/sh\n\
     shift 2\n\
     exec \"$@\"\n";
 
-/// Has the guest mount its disks and know what is on them.
-fn belongings(slots: &Slots<'_>, offline: bool) -> Batch {
-    let path: Vec<_> = slots.layers.iter().filter_map(Layer::bin).collect();
+/// Has the guest know what is on its disks.
+fn belongings(layers: &[&Layer], offline: bool) -> Batch {
+    let path: Vec<_> = layers.iter().filter_map(|layer| layer.bin()).collect();
     let mut batch = Batch::new()
         .directory("/etc/profile.d")
         .file("/etc/profile.d/banger.sh", 0o644, &identity::profile(&path, offline))
         .directory("/usr/local/bin")
         .file("/usr/local/bin/cargo-banger", 0o755, RUNNER)
         .directory(CARGO_HOME);
-    if slots.layers.iter().any(|layer| layer.id().kind == LayerKind::Dependencies) {
+    if layers.iter().any(|layer| layer.id().kind == LayerKind::Dependencies) {
         let config = format!("{VENDOR_MOUNT}/{CARGO_CONFIG}");
         batch = batch.link(&format!("{CARGO_HOME}/config.toml"), &config);
     }
-    slots.mounts().iter().fold(batch, Batch::disk)
+    batch
 }
 
 /// Shows each program of the programs layer at its own path, and makes directories.
-fn programs(paths: &[Utf8PathBuf], directories: &[Utf8PathBuf]) -> Batch {
+pub(super) fn programs(paths: &[Utf8PathBuf], directories: &[Utf8PathBuf]) -> Batch {
     let made = directories.iter().fold(Batch::new(), |batch, path| batch.directory(path.as_str()));
     let show = |batch: Batch, (number, path): (usize, &Utf8PathBuf)| {
         batch.show(&layer::place(number), path.as_str())

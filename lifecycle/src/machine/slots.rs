@@ -15,17 +15,21 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::agent::Mount;
 use crate::error::Cause;
 use crate::layer::{Layer, LayerKind};
-use crate::overlay::{WorkspaceDisk, blank};
+use crate::overlay::blank;
 use crate::vmm::Disk;
 
 /// Where the guest mounts the workspace disk.
 pub(super) const WORK: &str = "/run/banger/work";
 
+/// The serial number of the workspace disk's slot.
+pub(super) const WORK_DISK: &str = "work";
+
 /// What is in the slots.
 #[derive(Debug)]
 pub(super) struct Slots<'a> {
-    pub(super) layers: &'a [Layer],
-    pub(super) workspace: Option<&'a WorkspaceDisk>,
+    pub(super) layers: &'a [&'a Layer],
+    /// The workspace disk's top.
+    pub(super) workspace: Option<&'a Utf8Path>,
 }
 
 impl Slots<'_> {
@@ -47,10 +51,10 @@ impl Slots<'_> {
         let layers =
             [LayerKind::Toolchain, LayerKind::Dependencies, LayerKind::Programs].map(layer);
         let work = match self.workspace {
-            Some(disk) => disk.top().to_owned(),
+            Some(top) => top.to_owned(),
             None => empty_work_disk(blank, dir)?,
         };
-        let work = Disk { serial: "work", path: work, base: None, read_only: false };
+        let work = Disk { serial: WORK_DISK, path: work, base: None, read_only: false };
         Ok([root].into_iter().chain(layers).chain([work]).collect())
     }
 
@@ -63,7 +67,7 @@ impl Slots<'_> {
             path: layer.mount_point().to_owned(),
         });
         let work = self.workspace.map(|_| Mount {
-            serial: "work",
+            serial: WORK_DISK,
             filesystem: "ext4",
             options: "rw,noatime,noinit_itable",
             path: WORK.into(),
@@ -72,7 +76,7 @@ impl Slots<'_> {
     }
 
     fn layer(&self, kind: LayerKind) -> Option<&Layer> {
-        self.layers.iter().find(|layer| layer.id().kind == kind)
+        self.layers.iter().copied().find(|layer| layer.id().kind == kind)
     }
 }
 
@@ -83,7 +87,7 @@ fn empty_work_disk(blank: &Utf8Path, dir: &Utf8Path) -> Result<Utf8PathBuf, Caus
 }
 
 /// The serial number of a layer's slot.
-fn serial(kind: LayerKind) -> &'static str {
+pub(super) fn serial(kind: LayerKind) -> &'static str {
     match kind {
         LayerKind::Toolchain => "toolchain",
         LayerKind::Dependencies => "dependencies",

@@ -11,8 +11,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use camino::Utf8Path;
 use tokio::task::JoinHandle;
 
 use super::slots::WORK;
@@ -23,6 +23,10 @@ use crate::event::{Events, Stage};
 use crate::overlay::WorkspaceDisk;
 use crate::session::{Master, SessionError};
 use crate::sync::{Manifest, Plan, Root, SyncError, push, scan, sftp_options};
+
+/// What is done last, and how long it may take the guest.
+pub(crate) const MOUNTING: &str = "mounting the workspace";
+pub(crate) const MOUNT_LIMIT: Duration = Duration::from_secs(60);
 
 /// One root, scanned and compared with what the workspace disk holds.
 #[derive(Debug)]
@@ -37,6 +41,7 @@ pub(crate) struct Scanned {
 pub(crate) struct Scans {
     workspace: WorkspacePlan,
     tasks: Vec<JoinHandle<Result<Scanned, SyncError>>>,
+    done: Vec<Result<Scanned, Cause>>,
 }
 
 /// A workspace in place: what the disk holds now.
@@ -80,24 +85,34 @@ impl Scans {
             })
         };
         let tasks = workspace.roots.iter().map(begin).collect();
-        Self { workspace, tasks }
+        Self { workspace, tasks, done: Vec::new() }
     }
 
-    /// Sends what differs; the batch puts the workspace in place.
+    /// Waits for the scans' end: whether the disk holds all there is, and nothing else.
+    pub(crate) async fn unchanged(&mut self) -> bool {
+        for task in self.tasks.drain(..) {
+            let scanned = task.await.map_err(std::io::Error::other);
+            self.done.push(scanned.map_err(Cause::from).and_then(|done| done.map_err(Into::into)));
+        }
+        self.done.iter().all(|done| done.as_ref().is_ok_and(|done| done.plan.is_empty()))
+    }
+
+    /// Puts the workspace in place, once the disk holds all of it.
+    pub(crate) fn mounts(&self) -> Batch {
+        mounts(&self.workspace)
+    }
+
+    /// Sends what differs.
     pub(crate) async fn send(
-        self,
+        mut self,
         master: &Master,
         events: &Events,
-    ) -> Result<(Mounted, SyncReport, Batch), Cause> {
-        let mut scanned = Vec::new();
-        for task in self.tasks {
-            scanned.push(task.await.map_err(std::io::Error::other)??);
-        }
-        let changed = scanned.iter().any(|scanned| !scanned.plan.is_empty());
+    ) -> Result<(Mounted, SyncReport), Cause> {
+        let changed = !self.unchanged().await;
+        let mut scanned = self.done.into_iter().collect::<Result<Vec<_>, _>>()?;
         let report = send(&mut scanned, master, events).await?;
-        let mounts = mounts(&scanned, self.workspace.target.as_deref());
         let builds = self.workspace.target.is_some();
-        Ok((Mounted { scanned: Arc::new(scanned), changed, builds }, report, mounts))
+        Ok((Mounted { scanned: Arc::new(scanned), changed, builds }, report))
     }
 }
 
@@ -153,9 +168,9 @@ fn tree(root: &Root) -> String {
 }
 
 /// Mounts every root, and the target directory where there is one.
-fn mounts(scanned: &[Scanned], target: Option<&Utf8Path>) -> Batch {
+pub(super) fn mounts(workspace: &WorkspacePlan) -> Batch {
     let mut batch = Batch::new();
-    for Scanned { root, .. } in scanned {
+    for root in &workspace.roots {
         let tree = tree(root);
         let over = |name: &str| format!("/var/lib/banger/{}/{name}", root.key());
         let (upper, work) = (over("upper"), over("work"));
@@ -164,7 +179,7 @@ fn mounts(scanned: &[Scanned], target: Option<&Utf8Path>) -> Batch {
         }
         batch = batch.overlay(&root.host, &tree, &upper, &work);
     }
-    let Some(target) = target else { return batch };
+    let Some(target) = &workspace.target else { return batch };
     let kept = format!("{WORK}/target");
     batch.directory(&kept).directory(target.as_str()).bind(&kept, target.as_str())
 }

@@ -10,7 +10,7 @@ use crate::process::run_tool;
 use crate::rundir::{FileLock, Layout};
 
 /// The size that the guest sees, in bytes: 64 GiB, which take up nothing.
-pub(super) const SIZE: u64 = 64 << 30;
+pub(crate) const SIZE: u64 = 64 << 30;
 
 /// Makes the empty disk, unless it is there.
 pub(crate) async fn ensure(layout: &Layout) -> Result<camino::Utf8PathBuf, OverlayError> {

@@ -28,14 +28,10 @@ pub(crate) async fn create(
         Backing::Raw => "raw",
         Backing::Qcow2 => "qcow2",
     };
-    let mut command = Command::new("qemu-img");
-    command.args(["create", "-q", "-f", "qcow2", "-F", format, "-b", real(backing).as_str()]);
-    command.arg(path.as_str());
-    command.args(size.map(|bytes| bytes.to_string()));
-    run_tool(&mut command)
-        .await
-        .map(drop)
-        .map_err(|source| OverlayError::Create { path: path.to_owned(), source })
+    let (backing, size) = (real(backing), size.map(|bytes| bytes.to_string()));
+    let mut arguments = vec!["-F", format, "-b", backing.as_str(), path.as_str()];
+    arguments.extend(size.as_deref());
+    qemu_img(path, &arguments).await
 }
 
 /// Creates `path` over a qcow2 file that will be at `backing`, of `size` bytes as the guest sees it.
@@ -44,19 +40,19 @@ pub(crate) async fn create_ahead(
     backing: &Utf8Path,
     size: u64,
 ) -> Result<(), OverlayError> {
+    let (backing, size) = (real(backing), size.to_string());
+    qemu_img(path, &["-u", "-F", "qcow2", "-b", backing.as_str(), path.as_str(), &size]).await
+}
+
+/// Creates `path` over the qcow2 file `name` in the same directory, wherever that will be.
+pub(crate) async fn create_beside(path: &Utf8Path, name: &str) -> Result<(), OverlayError> {
+    qemu_img(path, &["-F", "qcow2", "-b", name, path.as_str()]).await
+}
+
+/// Creates `path`, as the arguments say.
+async fn qemu_img(path: &Utf8Path, arguments: &[&str]) -> Result<(), OverlayError> {
     let mut command = Command::new("qemu-img");
-    command.args([
-        "create",
-        "-q",
-        "-u",
-        "-f",
-        "qcow2",
-        "-F",
-        "qcow2",
-        "-b",
-        real(backing).as_str(),
-    ]);
-    command.args([path.as_str(), &size.to_string()]);
+    command.args(["create", "-q", "-f", "qcow2"]).args(arguments);
     run_tool(&mut command)
         .await
         .map(drop)

@@ -18,13 +18,16 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::OverlayError;
-use super::blank::SIZE;
+use super::blank::{self, SIZE};
 use super::qcow2::{self, Backing};
 use crate::process::run_tool;
 use crate::rundir::{FileLock, Layout};
 
 /// What of a top's growth is only the filesystem's own bookkeeping, in bytes.
 const BOOKKEEPING: u64 = 3 << 20;
+
+/// What is added to a disk's name for that of an empty top over it.
+const TOP: &str = ".top";
 
 /// Generations after which the chain is folded into one file.
 const LONGEST_CHAIN: usize = 8;
@@ -91,8 +94,8 @@ impl WorkspaceDisk {
         let parent = Head::read(&dir);
         let top = Self::top_path(layout, workspace, run);
         match parent.as_ref().and_then(|head| head.chain.last()) {
-            Some(newest) => qcow2::create(&top, &dir.join(newest), Backing::Qcow2, None).await?,
-            None => qcow2::create(&top, &blank, Backing::Raw, None).await?,
+            Some(newest) => make_top(&top, &dir.join(newest), Backing::Qcow2).await?,
+            None => make_top(&top, &blank, Backing::Raw).await?,
         }
         let workspace = workspace.to_owned();
         Ok(Self { top, dir, workspace, parent, _lease: lease })
@@ -101,6 +104,17 @@ impl WorkspaceDisk {
     /// The private top, for the VMM.
     pub(crate) fn top(&self) -> &Utf8Path {
         &self.top
+    }
+
+    /// The newest generation, under the top.
+    pub(crate) fn newest(&self) -> Option<Utf8PathBuf> {
+        Some(self.dir.join(self.parent.as_ref()?.chain.last()?))
+    }
+
+    /// Starts from what stands on the newest generation elsewhere: `overlay` is an empty top over
+    /// that.
+    pub(crate) fn start_from(&self, overlay: &Utf8Path) -> Result<(), OverlayError> {
+        blank::copy(overlay, &self.top)
     }
 
     /// The manifest of what the disk holds of a root, if it holds anything.
@@ -217,6 +231,22 @@ async fn blank_disk(layout: &Layout) -> Result<Utf8PathBuf, OverlayError> {
     Ok(path)
 }
 
+/// Makes an empty top over a disk: a copy of one made before, where there is one, as `qemu-img` takes
+/// its time.
+async fn make_top(top: &Utf8Path, base: &Utf8Path, format: Backing) -> Result<(), OverlayError> {
+    let blank = Utf8PathBuf::from(format!("{base}{TOP}"));
+    if blank.exists() {
+        return blank::copy(&blank, top);
+    }
+    qcow2::create(top, base, format, None).await?;
+    if let Some(_turn) = FileLock::try_exclusive(&base.with_file_name(".lock-top"))? {
+        let part = Utf8PathBuf::from(format!("{blank}.part"));
+        blank::copy(top, &part)?;
+        fs::rename(part, blank)?;
+    }
+    Ok(())
+}
+
 /// Removes what no head names, and folds a long chain into one file, where nobody else uses it.
 async fn fold(dir: &Utf8Path, mut head: Head) -> Result<(), OverlayError> {
     let Some(_alone) = FileLock::try_exclusive(&dir.join("lock"))? else {
@@ -247,7 +277,8 @@ fn remove_unnamed(dir: &Utf8Path, head: &Head) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let ours = name.starts_with("disk-") || name.starts_with("manifest-");
-        let named = head.chain.iter().any(|file| file == name)
+        let disk = name.strip_suffix(TOP).unwrap_or(name);
+        let named = head.chain.iter().any(|file| file == disk)
             || head.manifests.values().any(|file| file == name);
         if ours && !named {
             fs::remove_file(entry.path())?;

@@ -111,6 +111,18 @@ impl Shelf {
         Ok(Turn { scratch: self.scratch(name), place: self.place(name), _lock: lock })
     }
 
+    /// Takes the turn to make a thing, unless somebody else has it.
+    pub(crate) fn try_turn(&self, name: &str) -> io::Result<Option<Turn>> {
+        fs::create_dir_all(&self.dir)?;
+        let lock = FileLock::try_exclusive(&self.lock_path(name))?;
+        let ours = lock.filter(FileLock::is_current);
+        Ok(ours.map(|lock| Turn {
+            scratch: self.scratch(name),
+            place: self.place(name),
+            _lock: lock,
+        }))
+    }
+
     /// Removes a thing; `false` where somebody uses it, makes it or removes it.
     pub(crate) fn remove(&self, name: &str) -> io::Result<bool> {
         let turn = FileLock::try_exclusive_patiently(&self.lock_path(name))?;

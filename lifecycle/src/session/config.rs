@@ -83,7 +83,7 @@ fn render(
          UpdateHostKeys no\n\
          BatchMode yes\n\
          PreferredAuthentications publickey\n\
-         KexAlgorithms curve25519-sha256\n\
+         KexAlgorithms ecdh-sha2-nistp256\n\
          HostKeyAlgorithms ecdsa-sha2-nistp256\n\
          PubkeyAcceptedKeyTypes ecdsa-sha2-nistp256\n\
          Ciphers aes128-gcm@openssh.com\n\

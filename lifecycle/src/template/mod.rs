@@ -7,10 +7,14 @@
 //!                /overlay.qcow2  an empty top over that; each clone writes to a copy
 //!                /initrd.cpio    what it was booted with, and `vmlinux` for a kernel of the user's
 //!                /template.json  the record
+//! one made from another has also
+//!                /base.qcow2     the other's root disk, under its own
+//!                /work.qcow2     a workspace disk as it was then, over its newest generation
+//!                /work-overlay.qcow2  an empty top over that
+//! templates/.uses-<key>          how often one that is not there was asked for, a byte each time
 //! ```
 //!
-//! A template's key covers all that decides what is in it; nothing of a single VM is, and nothing
-//! of a workspace. Guest memory is private: the directory is its owner's alone. Making one takes a
+//! A template's key covers all that decides what is in it; nothing of a single VM is. Guest memory is private: the directory is its owner's alone. Making one takes a
 //! booted guest, so that is `machine`'s work; who makes, uses and removes them is decided here.
 
 mod key;
@@ -18,6 +22,7 @@ mod record;
 mod store;
 
 pub(crate) use key::TemplateKey;
+pub(crate) use record::Content;
 pub use record::TemplateInfo;
-pub(crate) use store::{INITRD, MEMORY, OVERLAY, ROOT, STATE, VMLINUX};
+pub(crate) use store::{BASE, INITRD, MEMORY, OVERLAY, ROOT, STATE, VMLINUX, WORK, WORK_OVERLAY};
 pub use store::{Template, TemplateError, TemplateStore};

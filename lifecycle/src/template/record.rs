@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ pub struct TemplateInfo {
     pub what: String,
     /// The digest of its image, unless the user gave a root disk.
     pub image: Option<String>,
+    /// The workspace that is in place in it, if one is.
+    pub workspace: Option<Utf8PathBuf>,
     /// What it takes up on disk, in bytes.
     pub size: u64,
     /// When it was made.
@@ -35,6 +37,19 @@ pub struct TemplateInfo {
     pub damaged: bool,
 }
 
+/// What a template is, as whoever makes it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// For people.
+    pub(crate) what: String,
+    /// The digest of its image.
+    pub(crate) image: Option<String>,
+    /// The workspace that is in place in it.
+    pub(crate) workspace: Option<Utf8PathBuf>,
+    /// A file that it cannot do without.
+    pub(crate) stands_on: Option<Utf8PathBuf>,
+}
+
 /// The content of the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TemplateRecord {
@@ -44,6 +59,12 @@ pub(super) struct TemplateRecord {
     pub(super) what: String,
     /// The digest of its image.
     pub(super) image: Option<String>,
+    /// The workspace that is in place in it.
+    #[serde(default)]
+    pub(super) workspace: Option<Utf8PathBuf>,
+    /// A file that it cannot do without.
+    #[serde(default)]
+    stands_on: Option<Utf8PathBuf>,
     /// The length of every file in it, by name.
     files: BTreeMap<String, u64>,
     /// When it was made, in seconds since 1970.
@@ -52,19 +73,16 @@ pub(super) struct TemplateRecord {
 
 impl TemplateRecord {
     /// Describes what is in a directory now.
-    pub(super) fn of(
-        dir: &Utf8Path,
-        key: &str,
-        what: &str,
-        image: Option<String>,
-    ) -> std::io::Result<Self> {
+    pub(super) fn of(dir: &Utf8Path, key: &str, content: &Content) -> std::io::Result<Self> {
         let mut files = BTreeMap::new();
         for entry in dir.read_dir_utf8()? {
             let entry = entry?;
             files.insert(entry.file_name().to_owned(), entry.metadata()?.len());
         }
         let built = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-        Ok(Self { format: FORMAT, key: key.to_owned(), what: what.to_owned(), image, files, built })
+        let Content { what, image, workspace, stands_on } = content.clone();
+        let key = key.to_owned();
+        Ok(Self { format: FORMAT, key, what, image, workspace, stands_on, files, built })
     }
 
     /// Writes it into the directory.
@@ -75,11 +93,12 @@ impl TemplateRecord {
     /// Reads the record in a template's directory, and holds it against the files beside it.
     ///
     /// Returns `None` where the template is not whole: no record, another format, a file gone or
-    /// cut short.
+    /// cut short, or one that it stands on gone.
     pub(super) fn read_whole(dir: &Utf8Path, key: &str) -> Option<Self> {
         let record: Self = serde_json::from_slice(&fs::read(dir.join(RECORD)).ok()?).ok()?;
         let length = |name: &String| fs::metadata(dir.join(name)).ok().map(|file| file.len());
-        let whole = record.files.iter().all(|(name, expected)| length(name) == Some(*expected));
+        let whole = record.files.iter().all(|(name, expected)| length(name) == Some(*expected))
+            && record.stands_on.as_ref().is_none_or(|file| file.exists());
         (record.format == FORMAT && record.key == key && whole).then_some(record)
     }
 

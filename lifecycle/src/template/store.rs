@@ -1,15 +1,17 @@
 //! The templates on disk: who makes, who uses, who may remove.
 
-use std::io;
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use super::key::TemplateKey;
-use super::record::{TemplateInfo, TemplateRecord, allocated};
+use super::record::{Content, TemplateInfo, TemplateRecord, allocated};
 use crate::event::Events;
+use crate::rundir::shelf::Turn;
 use crate::rundir::{Layout, Lease, Shelf};
 
 /// The guest's memory.
@@ -24,6 +26,20 @@ pub(crate) const OVERLAY: &str = "overlay.qcow2";
 pub(crate) const INITRD: &str = "initrd.cpio";
 /// A kernel of the user's own, as ELF.
 pub(crate) const VMLINUX: &str = "vmlinux";
+/// The root disk of the template that it was made from.
+pub(crate) const BASE: &str = "base.qcow2";
+/// The workspace disk.
+pub(crate) const WORK: &str = "work.qcow2";
+/// An empty top over the workspace disk.
+pub(crate) const WORK_OVERLAY: &str = "work-overlay.qcow2";
+
+/// What the files begin with that count how often a template was asked for that is not there, and
+/// how long they stay after the last time.
+const USES: &str = ".uses-";
+const USES_LAST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How many templates one workspace may have in place.
+const OF_A_WORKSPACE: usize = 4;
 
 /// Why a template could not be found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +107,11 @@ impl Template {
         &self.key.as_str()[..12]
     }
 
+    /// Its key.
+    pub(crate) fn key(&self) -> &TemplateKey {
+        &self.key
+    }
+
     /// One of its files.
     pub(crate) fn file(&self, name: &str) -> Utf8PathBuf {
         self.lease.dir().join(name)
@@ -122,28 +143,51 @@ impl TemplateStore {
     pub(crate) async fn obtain<E: From<TemplateError>>(
         &self,
         key: &TemplateKey,
-        what: &str,
-        image: Option<String>,
+        content: &Content,
         make: impl AsyncFnOnce(&Utf8Path, &Utf8Path) -> Result<(), E>,
     ) -> Result<Template, E> {
-        if let Some(template) = self.open(key).await? {
+        if let Some(template) = self.find(key).await? {
             return Ok(template);
         }
         let waiting = || self.events.note("waiting for another process to make the template");
         let turn = self.shelf.turn(key.as_str(), waiting).await.map_err(self.failed())?;
         // Whoever had the turn before us may have made it.
-        if let Some(template) = self.open(key).await? {
+        if let Some(template) = self.find(key).await? {
             return Ok(template);
         }
         if turn.place().exists() {
             self.events.note("the template is damaged, making it anew");
         }
+        self.fill(turn, key, content, make).await
+    }
+
+    /// Has `make` make a template that is not there, unless another process is at it.
+    pub(crate) async fn make<E: From<TemplateError>>(
+        &self,
+        key: &TemplateKey,
+        content: &Content,
+        make: impl AsyncFnOnce(&Utf8Path, &Utf8Path) -> Result<(), E>,
+    ) -> Result<Option<Template>, E> {
+        match self.shelf.try_turn(key.as_str()).map_err(self.failed())? {
+            Some(turn) => self.fill(turn, key, content, make).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a template in our turn.
+    async fn fill<E: From<TemplateError>>(
+        &self,
+        turn: Turn,
+        key: &TemplateKey,
+        content: &Content,
+        make: impl AsyncFnOnce(&Utf8Path, &Utf8Path) -> Result<(), E>,
+    ) -> Result<Template, E> {
         let private = fs::set_permissions(self.shelf.dir(), std::fs::Permissions::from_mode(0o700));
         private.map_err(self.failed())?;
         let (_, made) = turn.begin().await.map_err(self.failed())?;
         let outcome = make(&made, turn.place()).await;
         let publish = || {
-            TemplateRecord::of(&made, key.as_str(), what, image)?.write(&made)?;
+            TemplateRecord::of(&made, key.as_str(), content)?.write(&made)?;
             turn.publish()
         };
         let outcome =
@@ -153,8 +197,34 @@ impl TemplateStore {
         cleared?;
         drop(self.trim(BUDGET)?);
         // Removing takes the turn, which is still ours.
-        let template = self.open(key).await?;
+        let template = self.find(key).await?;
         template.ok_or_else(|| TemplateError::Vanished(key.to_string()).into())
+    }
+
+    /// Counts that a template was asked for which is not there; returns how often it was.
+    pub(crate) fn count_use(&self, key: &TemplateKey) -> Result<u64, TemplateError> {
+        let path = self.shelf.dir().join(format!("{USES}{key}"));
+        let count = || {
+            let mut file = fs::OpenOptions::new().append(true).create(true).open(path)?;
+            file.write_all(b".")?;
+            Ok(file.metadata()?.len())
+        };
+        count().map_err(self.failed())
+    }
+
+    /// Removes counts that nobody has added to for long.
+    fn forget_uses(&self) -> io::Result<()> {
+        for entry in self.shelf.dir().read_dir_utf8()? {
+            let entry = entry?;
+            let old = |path: &Utf8Path| {
+                let modified = fs::metadata(path).and_then(|file| file.modified());
+                modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > USES_LAST))
+            };
+            if entry.file_name().starts_with(USES) && old(entry.path()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Lists all templates, the one used last first.
@@ -183,8 +253,8 @@ impl TemplateStore {
         }
     }
 
-    /// Removes those used longest ago until all together take up `budget` bytes at most, and
-    /// those that are damaged or whose image is gone. What is in use stays. Returns what was removed.
+    /// Removes those used longest ago until all together take up `budget` bytes at most and no
+    /// workspace has many, and those that are damaged or whose image is gone. What is in use stays. Returns what was removed.
     ///
     /// # Errors
     /// Where the directory cannot be read, or something in it not removed.
@@ -192,10 +262,18 @@ impl TemplateStore {
         let (in_use, free): (Vec<_>, Vec<_>) = self.list()?.into_iter().partition(|t| t.in_use);
         let mut total: u64 = in_use.iter().map(|template| template.size).sum();
         let mut removed = Vec::new();
+        let mut of_workspaces = BTreeMap::<_, usize>::new();
+        self.forget_uses().or_else(if_missing).map_err(self.failed())?;
         for template in free {
             let orphaned =
                 template.image.as_ref().is_some_and(|image| !self.images.join(image).exists());
-            if !orphaned && !template.damaged && total + template.size <= budget {
+            let many = template.workspace.as_ref().is_some_and(|workspace| {
+                let count = of_workspaces.entry(workspace.clone()).or_default();
+                *count += 1;
+                *count > OF_A_WORKSPACE
+            });
+            let kept = !orphaned && !template.damaged && !many;
+            if kept && total + template.size <= budget {
                 total += template.size;
             } else if self.shelf.remove(&template.key).map_err(self.failed())? {
                 removed.push(template);
@@ -211,7 +289,8 @@ impl TemplateStore {
         self.shelf.discard(key.as_str()).await.map_err(self.failed())
     }
 
-    async fn open(&self, key: &TemplateKey) -> Result<Option<Template>, TemplateError> {
+    /// Takes a template into use, where there is one and it is whole.
+    pub(crate) async fn find(&self, key: &TemplateKey) -> Result<Option<Template>, TemplateError> {
         let whole = |dir: &Utf8Path| TemplateRecord::read_whole(dir, key.as_str()).is_some();
         let lease = self.shelf.open(key.as_str(), whole).await.map_err(self.failed())?;
         Ok(lease.map(|lease| Template { key: key.clone(), lease }))
@@ -228,6 +307,7 @@ impl TemplateStore {
             in_use: self.shelf.in_use(&key),
             damaged: record.is_none(),
             image: record.as_ref().and_then(|record| record.image.clone()),
+            workspace: record.as_ref().and_then(|record| record.workspace.clone()),
             what: record.map(|record| record.what).unwrap_or_default(),
             key,
         }
@@ -237,6 +317,11 @@ impl TemplateStore {
         let dir = self.shelf.dir().to_owned();
         move |source| TemplateError::Store { dir: dir.clone(), source }
     }
+}
+
+/// Nothing is amiss where nothing is.
+fn if_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 #[cfg(test)]

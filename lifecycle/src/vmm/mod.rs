@@ -51,8 +51,17 @@ pub(crate) enum Memory {
     Private,
     /// In a file that holds what the guest writes: a template's, while it is made.
     Kept(Utf8PathBuf),
+    /// In a file that it goes on from and writes to: a template's that is made from another.
+    Continued(Utf8PathBuf),
     /// A private copy-on-write view of a template's file; the VM starts from its state.
     Template(Utf8PathBuf),
+}
+
+impl Memory {
+    /// Whether the VM starts from a state, and does not boot.
+    pub(crate) const fn is_restored(&self) -> bool {
+        matches!(self, Self::Continued(_) | Self::Template(_))
+    }
 }
 
 /// Why a VM did not come up, or ended.

@@ -70,7 +70,12 @@ impl Suite {
 
     /// The VM that it wants.
     pub(super) fn wish(&self, flags: &Flags) -> Wish {
-        Wish { flags: flags.clone(), program: Some(self.call.program.clone()), ..Wish::default() }
+        Wish {
+            flags: flags.clone(),
+            program: Some(self.call.program.clone()),
+            single_test: self.test.is_some(),
+            ..Wish::default()
+        }
     }
 
     /// Starts the VM, runs the executable, and takes the VM down.

@@ -12,13 +12,17 @@ fn key(text: &str) -> TemplateKey {
     TemplateKey::of(KeyHasher::default().field("test", text))
 }
 
+fn content(what: &str) -> Content {
+    Content { what: what.to_owned(), image: Some("image".to_owned()), ..Content::default() }
+}
+
 /// Makes a template of one file of 8 KiB.
 async fn obtain(store: &TemplateStore, name: &str) -> Template {
     let make = async |made: &Utf8Path, _: &Utf8Path| -> Result<(), TemplateError> {
         fs::write(made.join(MEMORY), [7; 8192]).unwrap();
         Ok(())
     };
-    store.obtain(&key(name), name, Some("image".to_owned()), make).await.unwrap()
+    store.obtain(&key(name), &content(name), make).await.unwrap()
 }
 
 async fn never(_: &Utf8Path, _: &Utf8Path) -> Result<(), TemplateError> {
@@ -31,7 +35,7 @@ async fn a_template_is_made_once_for_its_owner_alone() {
     let first = obtain(&store, "a").await;
     let mode = fs::metadata(store.shelf.dir()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
-    let second: Result<_, TemplateError> = store.obtain(&key("a"), "a", None, never).await;
+    let second: Result<_, TemplateError> = store.obtain(&key("a"), &content("a"), never).await;
     assert_eq!(first.file(MEMORY), second.unwrap().file(MEMORY));
     let listed = store.list().unwrap();
     assert_eq!((listed.len(), listed[0].what.as_str(), listed[0].damaged), (1, "a", false));
@@ -54,7 +58,7 @@ async fn a_failure_leaves_nothing_and_the_next_tries_again() {
         fs::write(made.join(MEMORY), "half").unwrap();
         Err(TemplateError::Unknown("failure".to_owned()))
     };
-    store.obtain(&key("a"), "a", None, fails).await.unwrap_err();
+    store.obtain(&key("a"), &content("a"), fails).await.unwrap_err();
     assert!(store.list().unwrap().is_empty() && store.shelf.unfinished().unwrap().is_empty());
     drop(obtain(&store, "a").await);
 }
@@ -93,4 +97,46 @@ async fn trimming_takes_the_oldest_the_orphaned_and_nothing_in_use() {
     drop(in_use);
     fs::remove_dir(store.images.join("image")).unwrap();
     assert_eq!(names(store.trim(u64::MAX).unwrap()), ["in use"]);
+}
+
+#[tokio::test]
+async fn uses_are_counted_and_only_one_makes_it() {
+    let (_dir, store) = store();
+    drop(obtain(&store, "base").await);
+    let count = || store.count_use(&key("a")).unwrap();
+    assert_eq!([count(), count(), count()], [1, 2, 3]);
+    let turn = store.shelf.try_turn(key("a").as_str()).unwrap().unwrap();
+    let busy: Result<_, TemplateError> = store.make(&key("a"), &content("a"), never).await;
+    assert!(busy.unwrap().is_none());
+    drop(turn);
+    // Counts are nothing that a listing shows.
+    assert_eq!(store.list().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_workspace_has_few_and_none_whose_disk_is_gone() {
+    let (dir, store) = store();
+    let disk = Utf8Path::from_path(dir.path()).unwrap().join("disk");
+    fs::write(&disk, "").unwrap();
+    let make = async |name: &str| {
+        let content = Content {
+            what: name.to_owned(),
+            workspace: Some("/w".into()),
+            stands_on: Some(disk.clone()),
+            ..Content::default()
+        };
+        let making = async |made: &Utf8Path, _: &Utf8Path| -> Result<(), TemplateError> {
+            fs::write(made.join(MEMORY), "").unwrap();
+            Ok(())
+        };
+        drop(store.make(&key(name), &content, making).await.unwrap().unwrap());
+    };
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        make(name).await;
+    }
+    assert_eq!(store.list().unwrap().len(), OF_A_WORKSPACE);
+    assert!(store.find(&key("f")).await.unwrap().is_some());
+    fs::remove_file(disk).unwrap();
+    assert!(store.find(&key("f")).await.unwrap().is_none());
+    assert_eq!(store.trim(u64::MAX).unwrap().len(), OF_A_WORKSPACE);
 }

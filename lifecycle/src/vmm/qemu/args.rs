@@ -62,14 +62,14 @@ impl Config {
         push(args, "-m", &size);
         let (file, share) = match &self.memory {
             Memory::Private => return push(args, "-machine", MACHINE),
-            Memory::Kept(file) => (file, "on"),
+            Memory::Kept(file) | Memory::Continued(file) => (file, "on"),
             Memory::Template(file) => (file, "off"),
         };
         push(args, "-machine", &format!("{MACHINE},memory-backend=memory"));
         let file = escape(file);
         let backend = format!("memory-backend-file,id=memory,size={size},mem-path={file}");
         push(args, "-object", &format!("{backend},share={share}"));
-        if share == "off" {
+        if self.memory.is_restored() {
             push(args, "-incoming", "defer");
         }
     }
@@ -187,6 +187,8 @@ mod tests {
         assert!(kept.contains("mem-path=/m,share=on") && !kept.contains("-incoming"), "{kept}");
         let clone = with(Memory::Template("/m".into()));
         assert!(clone.contains("mem-path=/m,share=off -incoming defer"), "{clone}");
+        let continued = with(Memory::Continued("/m".into()));
+        assert!(continued.contains("mem-path=/m,share=on -incoming defer"), "{continued}");
         assert!(!with(Memory::Private).contains("mem-path"));
     }
 
