@@ -236,6 +236,15 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
+/// For messages: its status, and what it wrote.
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [stdout, stderr] =
+            [&self.stdout, &self.stderr].map(|text| String::from_utf8_lossy(text));
+        write!(f, "exit status {}\n--- stdout\n{stdout}\n--- stderr\n{stderr}", self.status)
+    }
+}
+
 impl Output {
     /// Whether its exit status is 0.
     #[must_use]

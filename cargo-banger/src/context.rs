@@ -21,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) directory: Utf8PathBuf,
     /// The cargo that called us, or the one on `PATH`.
     pub(crate) cargo: Utf8PathBuf,
+    /// `cargo-banger` itself.
+    pub(crate) program: Utf8PathBuf,
     /// The program search path.
     pub(crate) path: Option<OsString>,
     /// Where programs of the host find libraries before anywhere else.
@@ -41,6 +43,7 @@ impl Context {
             directory: utf8(directory)?,
             cargo: env::read(env::CARGO)
                 .map_or_else(|| Ok("cargo".into()), |path| utf8(path.into()))?,
+            program: utf8(std::env::current_exe()?)?,
             path: std::env::var_os("PATH"),
             library_path: env::read(env::LIBRARY_PATH)
                 .iter()

@@ -18,6 +18,7 @@ mod network;
 mod steps;
 mod system;
 mod text;
+mod vsock;
 
 use console::Console;
 use steps::Failure;
@@ -54,8 +55,20 @@ core::arch::global_asm!(".globl _start", "_start:", "call {run}", run = sym run)
 core::arch::global_asm!(".globl _start", "_start:", "bl {run}", run = sym run);
 
 extern "C" fn run() -> ! {
-    let mut console = Console::open();
+    let console = Console::open();
+    if vsock::is_wanted()
+        && let Err(error) = vsock::serve(take_batches)
+    {
+        let mut digits = [0; 20];
+        Console::tell(&[b"gave up: no vsock: error ", text::decimal(error, &mut digits)]);
+    }
     Console::tell(&[b"ready"]);
+    take_batches(console);
+    system::exit(0)
+}
+
+/// Carries out what comes, until nobody is there any more.
+fn take_batches(mut console: Console) {
     let mut batch = Batch::none();
     while let Some(line) = console.line() {
         let mut fields = text::fields(line);
@@ -72,7 +85,6 @@ extern "C" fn run() -> ! {
             Console::make_raw();
         }
     }
-    system::exit(0)
 }
 
 fn answer(batch: &Batch) {

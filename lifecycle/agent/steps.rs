@@ -168,6 +168,10 @@ fn disk(serial: &[u8], filesystem: &[u8], options: &[u8], path: &[u8]) -> Result
 /// The device of the virtio disk with a serial number.
 fn device(serial: &[u8]) -> Result<Path, Errno> {
     const NO_DEVICE: Errno = 19;
+    // Where disks have no serial numbers, the host says which device it is.
+    if serial.first() == Some(&b'/') {
+        return plain(serial);
+    }
     for letter in b'a'..=b'z' {
         let sysfs = Path::new(&[b"/sys/block/vd", &[letter], b"/serial"]).ok_or(INVALID)?;
         let Ok(file) = File::open(&sysfs, READ_ONLY, 0) else { continue };

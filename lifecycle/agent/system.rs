@@ -16,6 +16,9 @@ mod number {
     pub const IOCTL: usize = 16;
     pub const NANOSLEEP: usize = 35;
     pub const SOCKET: usize = 41;
+    pub const ACCEPT: usize = 43;
+    pub const BIND: usize = 49;
+    pub const LISTEN: usize = 50;
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
     pub const EXIT: usize = 60;
@@ -29,10 +32,12 @@ mod number {
     pub const MKDIRAT: usize = 258;
     pub const UNLINKAT: usize = 263;
     pub const SYMLINKAT: usize = 266;
+    pub const DUP3: usize = 292;
 }
 
 #[cfg(target_arch = "aarch64")]
 mod number {
+    pub const DUP3: usize = 24;
     pub const IOCTL: usize = 29;
     pub const MKDIRAT: usize = 34;
     pub const UNLINKAT: usize = 35;
@@ -49,6 +54,9 @@ mod number {
     pub const KILL: usize = 129;
     pub const SETHOSTNAME: usize = 161;
     pub const SOCKET: usize = 198;
+    pub const BIND: usize = 200;
+    pub const LISTEN: usize = 201;
+    pub const ACCEPT: usize = 202;
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
     pub const WAIT4: usize = 260;
@@ -97,6 +105,34 @@ impl File {
         const INET: usize = 2;
         const DATAGRAM: usize = 2;
         call(number::SOCKET, [INET, DATAGRAM | CLOEXEC, 0, 0, 0]).map(Self)
+    }
+
+    /// A socket that listens on a vsock port.
+    pub fn vsock(port: u32) -> Result<Self, Errno> {
+        const VSOCK: usize = 40;
+        const STREAM: usize = 1;
+        const ANY_CID: u32 = u32::MAX;
+        const BACKLOG: usize = 128;
+        let socket = call(number::SOCKET, [VSOCK, STREAM | CLOEXEC, 0, 0, 0]).map(Self)?;
+        // `struct sockaddr_vm`: the family in two bytes, two reserved, port, CID, flags and zeros.
+        let address = [VSOCK as u32, port, ANY_CID, 0];
+        let length = size_of_val(&address);
+        call(number::BIND, [socket.0, address.as_ptr() as usize, length, 0, 0])?;
+        call(number::LISTEN, [socket.0, BACKLOG, 0, 0, 0])?;
+        Ok(socket)
+    }
+
+    /// The next connection to a socket that listens.
+    pub fn accept(&self) -> Result<Self, Errno> {
+        call(number::ACCEPT, [self.0, 0, 0, 0, 0]).map(Self)
+    }
+
+    /// Has standard input and output lead here.
+    pub fn become_standard_streams(&self) -> Result<(), Errno> {
+        for stream in 0..=1 {
+            call(number::DUP3, [self.0, stream, 0, 0, 0])?;
+        }
+        Ok(())
     }
 
     pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -181,13 +217,39 @@ pub fn kill(process: u64, signal: u64) -> Result<usize, Errno> {
     call(number::KILL, [process as usize, signal as usize, 0, 0, 0])
 }
 
+/// Starts a process that goes on from here as this one does; 0 in the new one.
+pub fn fork() -> Result<usize, Errno> {
+    const SIGCHLD: usize = 17;
+    call(number::CLONE, [SIGCHLD, 0, 0, 0, 0])
+}
+
+/// Waits for a child's end.
+pub fn wait(child: usize) -> Result<(), Errno> {
+    call(number::WAIT4, [child, 0, 0, 0, 0]).map(drop)
+}
+
+/// Becomes a program, whose path and arguments these are; returns only if that fails.
+pub fn become_program(words: &[&[u8]]) -> Result<(), Errno> {
+    const WORDS: usize = 8;
+    let mut space = [0; 1024];
+    let (mut end, mut addresses) = (0, [0; WORDS + 1]);
+    for (word, address) in words.iter().zip(&mut addresses[..WORDS]) {
+        // Each ends with a zero byte.
+        space.get_mut(end..end + word.len()).ok_or(INVALID)?.copy_from_slice(word);
+        *address = space.as_ptr() as usize + end;
+        end += word.len() + 1;
+    }
+    let environment = [c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".as_ptr() as usize, 0];
+    let (argv, environment) = (addresses.as_ptr() as usize, environment.as_ptr() as usize);
+    call(number::EXECVE, [addresses[0], argv, environment, 0, 0]).map(drop)
+}
+
 /// Runs a program to its end, with its name and these arguments; returns its wait status.
 pub fn run(program: &Path, arguments: &[&Path; 2]) -> Result<i32, Errno> {
-    const SIGCHLD: usize = 17;
     const FAILED: usize = 127;
     let argv = [program.address(), arguments[0].address(), arguments[1].address(), 0];
     let environment = [c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".as_ptr() as usize, 0];
-    let child = call(number::CLONE, [SIGCHLD, 0, 0, 0, 0])?;
+    let child = fork()?;
     if child == 0 {
         let (argv, environment) = (argv.as_ptr() as usize, environment.as_ptr() as usize);
         let _ = call(number::EXECVE, [program.address(), argv, environment, 0, 0]);

@@ -37,11 +37,10 @@ pub(crate) fn die_with_parent(command: &mut Command) -> &mut Command {
 }
 
 /// Sends a short text to another process, and with it a copy of a descriptor.
-pub(crate) async fn hand_over(
-    to: &UnixStream,
-    text: &[u8],
-    descriptor: BorrowedFd<'_>,
-) -> io::Result<()> {
+///
+/// # Errors
+/// Where the other side is gone.
+pub async fn hand_over(to: &UnixStream, text: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let descriptors = [descriptor];
     let send = || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

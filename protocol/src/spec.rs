@@ -268,9 +268,11 @@ macro_rules! words {
 
 words!(
     /// The program that runs the VM.
-    VmmKind, "VMM", "qemu", {
+    VmmKind, "VMM", "qemu or firecracker", {
         /// QEMU's `microvm` machine, with KVM or TCG.
         Qemu = "qemu",
+        /// Firecracker, with KVM.
+        Firecracker = "firecracker",
     }
 );
 words!(

@@ -137,6 +137,7 @@ impl Request {
             layout: &context.layout,
             kvm: &kvm::probe(),
             path: context.path.as_deref(),
+            program: &context.program,
             events: &context.events,
         };
         let prepared = plan.prepare(host).await?;

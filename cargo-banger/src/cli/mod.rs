@@ -73,6 +73,14 @@ pub(crate) enum Command {
     /// Serve a test that runs in a VM: speaks banger's protocol on standard input and output
     #[command(hide = true)]
     Supervise(SuperviseArgs),
+    /// Connect `ssh` to a port of a VM's vsock: hands the connection over on standard output
+    #[command(hide = true)]
+    Vsock {
+        /// The VM's socket
+        socket: Utf8PathBuf,
+        /// The guest's port
+        port: u32,
+    },
     /// List the VMs that run
     Ps(JsonArgs),
     /// Stop VMs by name
@@ -152,6 +160,11 @@ pub(crate) enum ImageCommand {
     List(JsonArgs),
     /// Print an image's manifest
     Inspect {
+        /// Its digest, or the start of it
+        digest: String,
+    },
+    /// Print the directory of an image's files: rootfs.ext4, vmlinux, initrd.cpio
+    Path {
         /// Its digest, or the start of it
         digest: String,
     },

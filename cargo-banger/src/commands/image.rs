@@ -20,6 +20,10 @@ pub(crate) async fn image(command: ImageCommand, context: &Context) -> Result<u8
         ImageCommand::Inspect { digest } => {
             print_json(&store(context).inspect(&digest).map_err(failed)?)
         }
+        ImageCommand::Path { digest } => {
+            anstream::println!("{}", store(context).directory(&digest).map_err(failed)?);
+            Ok(0)
+        }
         ImageCommand::WhyStale { image, json } => why_stale(&image, &json, context).await,
         ImageCommand::Rm { digests } => remove(&digests, context),
     }

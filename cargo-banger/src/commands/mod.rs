@@ -13,6 +13,7 @@ pub(crate) mod shell;
 pub(crate) mod template;
 pub(crate) mod test;
 pub(crate) mod vms;
+mod vsock;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Collect(args) => test::collect(args, context),
         Command::Init(args) => init::init(args, context).await,
         Command::Supervise(args) => supervise::supervise(args, context).await,
+        Command::Vsock { socket, port } => vsock::vsock(&socket, port).await,
         Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,
         Command::Stop { names } => vms::stop(&names, context).await,

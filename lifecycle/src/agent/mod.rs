@@ -17,6 +17,8 @@ pub(crate) const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/agen
 pub(crate) struct Mount {
     /// The serial number that the VMM gives the disk: at most 20 bytes of `[a-z0-9-]`.
     pub(crate) serial: &'static str,
+    /// The device, where the guest sees no serial numbers.
+    pub(crate) device: Option<String>,
     /// Filesystem type.
     pub(crate) filesystem: &'static str,
     /// Mount options, comma-separated.
@@ -89,8 +91,9 @@ impl Batch {
 
     /// Mounts a disk, and makes its mount point.
     pub(crate) fn disk(self, mount: &Mount) -> Self {
-        let Mount { serial, filesystem, options, path } = mount;
-        self.step(&["disk", serial, filesystem, options, path.as_str()])
+        let Mount { serial, device, filesystem, options, path } = mount;
+        let disk = device.as_deref().unwrap_or(serial);
+        self.step(&["disk", disk, filesystem, options, path.as_str()])
     }
 
     /// Mounts an overlay filesystem; its directories must be there.

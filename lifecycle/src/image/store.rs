@@ -136,6 +136,15 @@ impl ImageStore {
         Manifest::read(&self.path(&digest)).map_err(|error| damaged(&digest, error.to_string()))
     }
 
+    /// The directory of the image whose digest begins with `prefix`. Its files are only to be read,
+    /// and go when the image is removed.
+    ///
+    /// # Errors
+    /// Where there is none, or there are several.
+    pub fn directory(&self, prefix: &str) -> Result<Utf8PathBuf, ImageError> {
+        Ok(self.path(&self.resolve(prefix)?))
+    }
+
     /// Compares a recipe with the image its slot uses. Builds nothing.
     pub fn why_stale(&self, recipe: &Recipe) -> Staleness {
         let Some(digest) = self.refs.get(recipe) else {

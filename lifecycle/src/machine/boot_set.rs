@@ -5,14 +5,14 @@ use fs_err as fs;
 use tokio::io::AsyncWriteExt as _;
 
 use super::boot_files::{self, BootFiles};
+use super::engine::Engine;
 use crate::error::Cause;
-use crate::overlay::blank;
 use crate::overlay::qcow2::{self, Backing};
+use crate::overlay::{DiskFormat, blank, raw};
 use crate::rundir::RunDir;
 use crate::spec::VmSpec;
-use crate::template::{INITRD, OVERLAY, ROOT, Template, VMLINUX};
-use crate::vmm::qemu::Config;
-use crate::vmm::{Accelerator, Disk, Memory, clock};
+use crate::template::{INITRD, OVERLAY, ROOT, ROOT_RAW, Template, VMLINUX};
+use crate::vmm::{Config, Disk, Memory, clock};
 
 /// Paths of files that are there.
 #[derive(Clone, Debug)]
@@ -27,12 +27,23 @@ impl BootSet {
     pub(super) async fn make(
         boot: &BootFiles,
         spec: &VmSpec,
+        engine: &Engine,
         segment: &[u8],
         dir: &Utf8Path,
     ) -> Result<Self, Cause> {
-        let root = dir.join(ROOT);
-        let rootfs = boot.rootfs();
-        qcow2::create(&root, &rootfs, Backing::Raw, Some(root_size(boot, spec)?)).await?;
+        let (rootfs, size) = (boot.rootfs(), root_size(boot, spec)?);
+        let root = match engine.disk_format() {
+            DiskFormat::Qcow2 => {
+                let root = dir.join(ROOT);
+                qcow2::create(&root, &rootfs, Backing::Raw, Some(size)).await?;
+                root
+            }
+            DiskFormat::Raw => {
+                let root = dir.join(ROOT_RAW);
+                raw::copy_larger(&rootfs, &root, size).await?;
+                root
+            }
+        };
         let initrd = dir.join(INITRD);
         write_initrd(&initrd, &boot.initrd(), segment).await?;
         let kernel = match boot.own_kernel() {
@@ -47,13 +58,24 @@ impl BootSet {
     }
 
     /// Makes a clone's root disk in a directory; the rest is the template's.
-    pub(super) fn of_template(
+    pub(super) async fn of_template(
         boot: &BootFiles,
         template: &Template,
+        engine: &Engine,
         dir: &Utf8Path,
     ) -> Result<Self, Cause> {
-        let root = dir.join(ROOT);
-        blank::copy(&template.file(OVERLAY), &root)?;
+        let root = match engine.disk_format() {
+            DiskFormat::Qcow2 => {
+                let root = dir.join(ROOT);
+                blank::copy(&template.file(OVERLAY), &root)?;
+                root
+            }
+            DiskFormat::Raw => {
+                let root = dir.join(ROOT_RAW);
+                raw::copy(&template.file(ROOT_RAW), &root).await?;
+                root
+            }
+        };
         let kernel = match boot.own_kernel() {
             Some(_) => template.file(VMLINUX),
             None => boot.image_kernel(),
@@ -66,7 +88,7 @@ impl BootSet {
         self,
         run_dir: &RunDir,
         spec: &VmSpec,
-        accelerator: Accelerator,
+        engine: &Engine,
         disks: Vec<Disk>,
         memory: Memory,
     ) -> Config {
@@ -74,12 +96,14 @@ impl BootSet {
         let boots = !memory.is_restored();
         Config {
             name: run_dir.name().to_string(),
-            accelerator,
+            vmm: engine.vmm,
+            program: engine.program.clone(),
+            accelerator: engine.accelerator,
             kernel: self.kernel,
             initrd: self.initrd,
             console_log: run_dir.path().join("console.log"),
             disks,
-            tsc_khz: boots.then(|| clock::told_at_boot(accelerator)).flatten(),
+            tsc_khz: boots.then(|| clock::told_at_boot(engine.accelerator)).flatten(),
             spec: spec.clone(),
             memory,
         }

@@ -23,11 +23,13 @@ use crate::session::Master;
 use crate::spec::Init;
 use crate::template::{STATE, Template};
 use crate::vmm::console::Console;
-use crate::vmm::qemu::Qemu;
-use crate::vmm::{Accelerator, Memory, VmmError, clock};
+use crate::vmm::{Accelerator, Memory, Vmm, VmmError, clock};
 
 /// How long the guest may take to take on its identity; mounting a disk may mean repairing it.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(60);
+
+/// What it is about then.
+const IDENTITY: &str = "taking on its identity";
 
 /// How late a guest's clock may be, and how often it is set at most to get there.
 const CLOCK_ERROR: Duration = Duration::from_millis(50);
@@ -37,7 +39,7 @@ const CLOCK_ATTEMPTS: usize = 4;
 #[must_use = "dropping a booted VM kills it"]
 #[derive(Debug)]
 pub struct Booted {
-    vmm: Qemu,
+    vmm: Vmm,
     prepared: Prepared,
     /// Whether this very guest has booted, so that its process 1 may still be at work.
     cold: bool,
@@ -79,7 +81,7 @@ impl Prepared {
     }
 
     /// Starts a clone.
-    async fn restore(&mut self, template: &Template) -> Result<Qemu, VmmError> {
+    async fn restore(&mut self, template: &Template) -> Result<Vmm, VmmError> {
         let limit = self.limit();
         let mut vmm = self.launch().await?;
         match tokio::time::timeout(limit, vmm.restore(&template.file(STATE))).await {
@@ -110,21 +112,26 @@ impl Prepared {
     }
 
     /// Writes down what is to be started, and starts it.
-    async fn launch(&mut self) -> Result<Qemu, VmmError> {
-        self.record.config = serde_json::json!({ "qemu": self.config.args() });
+    async fn launch(&mut self) -> Result<Vmm, VmmError> {
+        self.record.config = self.config.record();
         self.record.write(self.run_dir.path())?;
-        Qemu::launch(&self.config, self.run_dir.path(), self.may_be_kept).await
+        Vmm::launch(&self.config, self.run_dir.path(), self.may_be_kept).await
     }
 
     /// Gives the guest its address, and sees that somebody in it listens.
-    async fn give_address(&self, vmm: &mut Qemu) -> Result<(), VmmError> {
+    async fn give_address(&self, vmm: &mut Vmm) -> Result<(), VmmError> {
+        if self.engine.address().is_none() {
+            // No sshd of its past stands still: each connection starts one.
+            return vmm.perform(IDENTITY, &self.identity.randomness(), IDENTITY_LIMIT).await;
+        }
         vmm.perform("getting its address", &self.identity.address(), IDENTITY_LIMIT).await
     }
 
     /// Replaces a clone's files by those of a boot.
     async fn turn_cold(&mut self) -> Result<(), Cause> {
         let dir = self.run_dir.path();
-        let set = BootSet::make(&self.boot, &self.config.spec, &self.segment, dir).await?;
+        let set =
+            BootSet::make(&self.boot, &self.config.spec, &self.engine, &self.segment, dir).await?;
         (self.config.kernel, self.config.initrd) = (set.kernel, set.initrd);
         self.config.memory = Memory::Private;
         (self.mounted, self.in_place) = (Vec::new(), false);
@@ -158,11 +165,11 @@ impl Booted {
 }
 
 /// Logs in while the guest takes on its identity and mounts its disks.
-async fn enter(vmm: &mut Qemu, prepared: &mut Prepared, cold: bool) -> Result<Master, Cause> {
+async fn enter(vmm: &mut Vmm, prepared: &mut Prepared, cold: bool) -> Result<Master, Cause> {
     let disks = prepared.disks();
-    let Prepared { run_dir, control, keys, identity, config, .. } = prepared;
+    let Prepared { run_dir, control, keys, identity, config, program, .. } = prepared;
     let Prepared { scans, programs, in_place, .. } = prepared;
-    let ssh = ssh_config(vmm, run_dir, control, keys).await?;
+    let ssh = ssh_config(vmm, run_dir, control, keys, program).await?;
     let login = async { Ok::<_, Cause>(Master::connect(ssh).await?) };
     let mut told = identity.randomness();
     // With one processor it would only be in the login's way.
@@ -171,7 +178,7 @@ async fn enter(vmm: &mut Qemu, prepared: &mut Prepared, cold: bool) -> Result<Ma
     }
     let told = told.then(&identity.names()).then(&disks);
     let mut talk = async |console: &mut Console| {
-        console.perform("taking on its identity", &told, IDENTITY_LIMIT).await?;
+        console.perform(IDENTITY, &told, IDENTITY_LIMIT).await?;
         set_clock(console).await?;
         // A process 1 still at work may yet mount something over it.
         if !cold && !*in_place {

@@ -15,6 +15,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 
 use super::boot_set::{BootSet, root_size};
+use super::engine::Engine;
 use super::plan::Host;
 use super::ready::{ssh_config, step, wait_for_systemd};
 use super::slots::Slots;
@@ -23,15 +24,14 @@ use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::exec::{GuestCommand, stream};
-use crate::overlay::{blank, qcow2};
+use crate::overlay::{DiskFormat, qcow2, raw};
 use crate::rundir::RunDir;
 use crate::rundir::run::control_path;
-use crate::session::{Keys, Master};
-use crate::spec::Init;
+use crate::session::{Keys, Master, SshConfig};
+use crate::spec::{Init, VmmKind};
 use crate::sync::sftp_options;
 use crate::template::{MEMORY, OVERLAY, ROOT, STATE, TemplateError};
-use crate::vmm::qemu::{Config, Qemu};
-use crate::vmm::{Accelerator, Memory, VmmError};
+use crate::vmm::{Config, Memory, Vmm, VmmError};
 
 /// How long the guest may take until nobody is connected.
 const QUIET_SECONDS: u64 = 20;
@@ -42,7 +42,7 @@ const SETTLED: &str = "while pidof resize2fs >/dev/null; do sleep 0.05; done";
 /// Makes a template of the plan's shape in `made`, which becomes `place`.
 pub(super) async fn cast(
     plan: &Plan,
-    accelerator: Accelerator,
+    engine: &Engine,
     keys: &Keys,
     segment: &[u8],
     host: Host<'_>,
@@ -51,21 +51,22 @@ pub(super) async fn cast(
 ) -> Result<(), Error> {
     let layout = host.layout;
     let run_dir = RunDir::create(layout, None).await.during(Stage::Template)?;
-    let mut record = plan.record(layout, &run_dir);
+    let mut record = plan.record(layout, &run_dir, engine);
     record.meta.owns.clear();
-    let config = config(plan, accelerator, segment, host, made, &run_dir).await;
+    let config = config(plan, engine, segment, host, made, &run_dir).await;
     let config = config.during(Stage::Template)?;
-    record.config = serde_json::json!({ "qemu": config.args() });
+    record.config = config.record();
     record.write(run_dir.path()).during(Stage::Template)?;
 
-    let mut vmm = Qemu::launch(&config, run_dir.path(), false).await.during(Stage::Boot)?;
+    let mut vmm = Vmm::launch(&config, run_dir.path(), false).await.during(Stage::Boot)?;
     let limit = Duration::from_millis(plan.spec.boot_timeout_ms);
     let control = control_path(layout, run_dir.name());
     let outcome = async {
         vmm.ready(limit).await.during(Stage::Boot)?;
-        let warming = warm(&mut vmm, plan.spec.init, &run_dir, &control, keys).await;
+        let ssh = ssh_config(&mut vmm, &run_dir, &control, keys, host.program).await;
+        let warming = warm(&mut vmm, plan.spec.init, ssh.during(Stage::Connect)?).await;
         warming.during(Stage::Connect)?;
-        freeze(&mut vmm, plan, made, place).await.during(Stage::Template)
+        freeze(&mut vmm, plan, engine, made, place).await.during(Stage::Template)
     };
     match outcome.await {
         Ok(()) => {
@@ -88,32 +89,26 @@ fn is_out_of_room(cause: &Cause) -> bool {
 /// The VM: of the plan's shape, with nothing in its slots.
 async fn config(
     plan: &Plan,
-    accelerator: Accelerator,
+    engine: &Engine,
     segment: &[u8],
     host: Host<'_>,
     made: &Utf8Path,
     run_dir: &RunDir,
 ) -> Result<Config, Cause> {
-    let set = BootSet::make(&plan.boot, &plan.spec, segment, made).await?;
+    let set = BootSet::make(&plan.boot, &plan.spec, engine, segment, made).await?;
     let memory = made.join(MEMORY);
     // Only its owner may read it; QEMU would leave that to the umask.
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&memory)?;
-    file.set_len(u64::from(plan.spec.ram.get()) << 20)?;
-    let blank = blank::ensure(host.layout).await?;
-    let slots = Slots { layers: &[], workspace: None };
-    let disks = slots.disks(&set.root, &blank, run_dir.path())?;
-    Ok(set.config(run_dir, &plan.spec, accelerator, disks, Memory::Kept(memory)))
+    if engine.vmm == VmmKind::Qemu {
+        file.set_len(u64::from(plan.spec.ram.get()) << 20)?;
+    }
+    let slots = Slots { layers: &[], workspace: None, vmm: engine.vmm };
+    let disks = slots.disks(&set.root, host.layout, run_dir.path()).await?;
+    Ok(set.config(run_dir, &plan.spec, engine, disks, Memory::Kept(memory)))
 }
 
 /// Does what a first user of the guest would do, so that clones find it in memory, and leaves.
-async fn warm(
-    vmm: &mut Qemu,
-    init: Init,
-    run_dir: &RunDir,
-    control: &Utf8Path,
-    keys: &Keys,
-) -> Result<(), Cause> {
-    let config = ssh_config(vmm, run_dir, control, keys).await?;
+async fn warm(vmm: &mut Vmm, init: Init, config: SshConfig) -> Result<(), Cause> {
     let master = vmm.attend(async { Ok::<_, Cause>(Master::connect(config).await?) }).await?;
     let warming = async {
         if init == Init::Systemd {
@@ -137,8 +132,9 @@ async fn visit(master: &Master) -> Result<(), Cause> {
 
 /// Waits until nobody is connected, and saves all there is.
 pub(super) async fn freeze(
-    vmm: &mut Qemu,
+    vmm: &mut Vmm,
     plan: &Plan,
+    engine: &Engine,
     made: &Utf8Path,
     place: &Utf8Path,
 ) -> Result<(), Cause> {
@@ -146,7 +142,13 @@ pub(super) async fn freeze(
     let limit = Duration::from_secs(QUIET_SECONDS + 10);
     vmm.perform("making the guest quiet", &quiet, limit).await?;
     vmm.save(&made.join(STATE)).await?;
-    let size = root_size(&plan.boot, &plan.spec)?;
-    qcow2::create_ahead(&made.join(OVERLAY), &place.join(ROOT), size).await?;
+    match engine.disk_format() {
+        DiskFormat::Qcow2 => {
+            let size = root_size(&plan.boot, &plan.spec)?;
+            qcow2::create_ahead(&made.join(OVERLAY), &place.join(ROOT), size).await?;
+        }
+        // It writes out all memory, most of which was never used.
+        DiskFormat::Raw => raw::dig_holes(&made.join(MEMORY)).await?,
+    }
     Ok(())
 }

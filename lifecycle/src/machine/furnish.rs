@@ -19,10 +19,10 @@ use std::time::{Duration, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use tokio::process::Command;
 
 use super::boot_set::BootSet;
 use super::cast::freeze;
+use super::engine::Engine;
 use super::plan::Host;
 use super::prepared::programs;
 use super::slots::Slots;
@@ -33,16 +33,15 @@ use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::layer::{Layer, LayerKind};
 use crate::overlay::qcow2::{self, Backing};
-use crate::overlay::{WorkspaceDisk, blank};
-use crate::process::run_tool;
+use crate::overlay::{WorkspaceDisk, blank, raw};
 use crate::rundir::{KeyHasher, RunDir};
 use crate::seed::quote;
+use crate::spec::VmmKind;
 use crate::template::{
     BASE, Content, INITRD, MEMORY, ROOT, STATE, Template, TemplateKey, TemplateStore, VMLINUX,
     WORK, WORK_OVERLAY,
 };
-use crate::vmm::qemu::Qemu;
-use crate::vmm::{Accelerator, Memory, VmmError};
+use crate::vmm::{Config, Memory, Vmm, VmmError};
 
 /// The version of what a furnished guest has.
 const FORMAT: &str = "2";
@@ -67,9 +66,14 @@ impl<'a> Furniture<'a> {
     /// What pays to have in place for a plan's VM; `None` where nothing does.
     pub(super) async fn of(
         plan: &'a Plan,
+        engine: &Engine,
         disk: Option<&'a WorkspaceDisk>,
         scans: Option<&mut Scans>,
     ) -> Option<Self> {
+        // Where disks are whole copies and memory is written out whole, it does not pay.
+        if engine.vmm != VmmKind::Qemu {
+            return None;
+        }
         let (workspace, disk) = (plan.workspace.as_ref()?, disk?);
         if workspace.target.is_some() {
             let toolchain = |layer: &&Layer| layer.id().kind == LayerKind::Toolchain;
@@ -98,7 +102,7 @@ impl<'a> Furniture<'a> {
         plan: &Plan,
         base: &Template,
         store: &TemplateStore,
-        accelerator: Accelerator,
+        engine: &Engine,
         host: Host<'_>,
     ) -> Result<Option<Template>, Error> {
         let key = self.key(plan, base);
@@ -113,7 +117,7 @@ impl<'a> Furniture<'a> {
         }
         let making = async |made: &Utf8Path, place: &Utf8Path| {
             host.events.progress(Stage::Template, "making a template with more in place", 0, None);
-            let furnished = Furnished { furniture: self, plan, base, accelerator, host };
+            let furnished = Furnished { furniture: self, plan, base, engine, host };
             furnished.cast(made, place).await
         };
         store.make(&key, &self.content(plan, base), making).await
@@ -152,7 +156,7 @@ impl<'a> Furniture<'a> {
     /// Mounts everything.
     fn mounted(&self, plan: &Plan) -> Batch {
         let top = self.workspace.map(|(_, disk)| disk.top());
-        let slots = Slots { layers: &self.layers, workspace: top };
+        let slots = Slots { layers: &self.layers, workspace: top, vmm: VmmKind::Qemu };
         let batch = slots.mounts().iter().fold(Batch::new(), Batch::disk);
         match self.workspace {
             Some((workspace, _)) => {
@@ -185,7 +189,7 @@ struct Furnished<'a> {
     furniture: &'a Furniture<'a>,
     plan: &'a Plan,
     base: &'a Template,
-    accelerator: Accelerator,
+    engine: &'a Engine,
     host: Host<'a>,
 }
 
@@ -193,12 +197,12 @@ impl Furnished<'_> {
     /// Makes it in `made`, which becomes `place`.
     async fn cast(&self, made: &Utf8Path, place: &Utf8Path) -> Result<(), Error> {
         let run_dir = RunDir::create(self.host.layout, None).await.during(Stage::Template)?;
-        let mut record = self.plan.record(self.host.layout, &run_dir);
+        let mut record = self.plan.record(self.host.layout, &run_dir, self.engine);
         record.meta.owns.clear();
         let config = self.config(made, &run_dir).await.during(Stage::Template)?;
-        record.config = serde_json::json!({ "qemu": config.args() });
+        record.config = config.record();
         record.write(run_dir.path()).during(Stage::Template)?;
-        let mut vmm = Qemu::launch(&config, run_dir.path(), false).await.during(Stage::Boot)?;
+        let mut vmm = Vmm::launch(&config, run_dir.path(), false).await.during(Stage::Boot)?;
         let outcome = async {
             let state = self.base.file(STATE);
             let restored = tokio::time::timeout(RESTORE_LIMIT, vmm.restore(&state)).await;
@@ -207,7 +211,7 @@ impl Furnished<'_> {
             let told =
                 told.then(&self.furniture.mounted(self.plan)).then(&self.furniture.read(self.plan));
             vmm.perform("putting things in place", &told, READ_LIMIT).await?;
-            freeze(&mut vmm, self.plan, made, place).await
+            freeze(&mut vmm, self.plan, self.engine, made, place).await
         };
         let outcome: Result<(), Cause> = outcome.await;
         let console = vmm.console_tail();
@@ -223,16 +227,12 @@ impl Furnished<'_> {
     }
 
     fn silent(&self) -> VmmError {
-        let (seconds, accelerator) = (RESTORE_LIMIT.as_secs(), self.accelerator.as_str());
+        let (seconds, accelerator) = (RESTORE_LIMIT.as_secs(), self.engine.accelerator.as_str());
         VmmError::Silent { seconds, accelerator }
     }
 
     /// The VM: the template's, with a copy of its memory, and what is to be mounted in its slots.
-    async fn config(
-        &self,
-        made: &Utf8Path,
-        run_dir: &RunDir,
-    ) -> Result<crate::vmm::qemu::Config, Cause> {
+    async fn config(&self, made: &Utf8Path, run_dir: &RunDir) -> Result<Config, Cause> {
         let Self { furniture, plan, base, .. } = self;
         // As links, it does not need the template it was made from.
         for (from, to) in [(INITRD, INITRD), (VMLINUX, VMLINUX), (ROOT, BASE)] {
@@ -242,7 +242,7 @@ impl Furnished<'_> {
         }
         qcow2::create_beside(&made.join(ROOT), BASE).await?;
         let memory = made.join(MEMORY);
-        copy_sparse(&base.file(MEMORY), &memory).await?;
+        raw::copy(&base.file(MEMORY), &memory).await?;
         let work = match furniture.workspace.and_then(|(_, disk)| disk.newest()) {
             Some(newest) => {
                 let work = made.join(WORK);
@@ -256,17 +256,9 @@ impl Furnished<'_> {
             None => plan.boot.image_kernel(),
         };
         let set = BootSet { kernel, initrd: made.join(INITRD), root: made.join(ROOT) };
-        let blank = blank::ensure(self.host.layout).await?;
-        let slots = Slots { layers: &furniture.layers, workspace: work.as_deref() };
-        let disks = slots.disks(&set.root, &blank, run_dir.path())?;
-        Ok(set.config(run_dir, &plan.spec, self.accelerator, disks, Memory::Continued(memory)))
+        let slots =
+            Slots { layers: &furniture.layers, workspace: work.as_deref(), vmm: VmmKind::Qemu };
+        let disks = slots.disks(&set.root, self.host.layout, run_dir.path()).await?;
+        Ok(set.config(run_dir, &plan.spec, self.engine, disks, Memory::Continued(memory)))
     }
-}
-
-/// Copies a file with its holes; where the filesystem can, the two share their blocks. The copy has
-/// the original's mode.
-async fn copy_sparse(from: &Utf8Path, to: &Utf8Path) -> Result<(), Cause> {
-    let mut copy = Command::new("cp");
-    copy.args(["--reflink=auto", "--sparse=always", "--preserve=mode", "--"]).args([from, to]);
-    run_tool(&mut copy).await.map(drop).map_err(|error| std::io::Error::other(error).into())
 }

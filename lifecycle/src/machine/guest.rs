@@ -18,7 +18,7 @@ use crate::session::Master;
 use crate::spec::VmName;
 use crate::sync::{pull, sftp_options};
 use crate::teardown::remains;
-use crate::vmm::qemu::Qemu;
+use crate::vmm::Vmm;
 
 /// How long the guest may take to write out the workspace disk.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ const AGENT_LIMIT: Duration = Duration::from_secs(10);
 pub struct Guest {
     mounted: Option<Mounted>,
     master: Master,
-    vmm: Qemu,
+    vmm: Vmm,
     prepared: Prepared,
     commands: AtomicU32,
 }
@@ -46,7 +46,7 @@ pub struct Shutdown {
 }
 
 impl Guest {
-    pub(super) fn new(vmm: Qemu, master: Master, prepared: Prepared) -> Self {
+    pub(super) fn new(vmm: Vmm, master: Master, prepared: Prepared) -> Self {
         Self { mounted: None, master, vmm, prepared, commands: AtomicU32::new(0) }
     }
 

@@ -10,6 +10,7 @@
 //! whose order is the order of teardown: a failure anywhere unwinds to nothing.
 
 pub mod plan;
+mod engine;
 pub mod boot_files;
 mod boot_set;
 mod slots;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::BootFiles;
 use crate::event::Events;
@@ -68,6 +68,8 @@ pub struct Host<'a> {
     pub kvm: &'a Kvm,
     /// The program search path.
     pub path: Option<&'a OsStr>,
+    /// `cargo-banger` itself, which connects `ssh` where only it can.
+    pub program: &'a Utf8Path,
     /// Who is told what happens.
     pub events: &'a Events,
 }

@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 
 use super::boot_set::BootSet;
 use super::cast::cast;
+use super::engine::Engine;
 use super::furnish::Furniture;
 use super::identity::Identity;
 use super::plan::{Host, Start};
@@ -14,19 +15,16 @@ use super::{BootFiles, Plan, identity, stages};
 use crate::agent::{Batch, Mount};
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::{Events, Stage};
-use crate::host::kvm::Kvm;
 use crate::layer::{self, CARGO_CONFIG, Layer, LayerKind, VENDOR_MOUNT};
-use crate::overlay::{WorkspaceDisk, blank};
+use crate::overlay::WorkspaceDisk;
 use crate::rundir::record::Meta;
 use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
 use crate::seed::{CARGO_HOME, Seed};
 use crate::session::Keys;
-use crate::spec::{Accel, Net, VmSpec};
+use crate::spec::Net;
 use crate::template::{Content, MEMORY, Template, TemplateStore, WORK_OVERLAY};
-use crate::vmm::qemu::Config;
-use crate::vmm::qemu::args::ADDRESS;
-use crate::vmm::{Accelerator, Memory, VmmError};
+use crate::vmm::{Config, Memory, VmmError};
 
 /// A VM whose files are ready. Dropping it removes them.
 #[must_use = "dropping a prepared VM removes it"]
@@ -45,6 +43,9 @@ pub struct Prepared {
     /// Whether the workspace and the programs are in place.
     pub(super) in_place: bool,
     pub(super) keys: Keys,
+    /// `cargo-banger` itself.
+    pub(super) program: Utf8PathBuf,
+    pub(super) engine: Engine,
     pub(super) control: Utf8PathBuf,
     pub(super) scans: Option<Scans>,
     pub(super) workspace_disk: Option<WorkspaceDisk>,
@@ -69,14 +70,14 @@ struct Claimed {
 
 impl Claimed {
     /// Takes a name, writes down what will be there, and starts looking for what is to be synced.
-    async fn claim(plan: &Plan, layout: &Layout) -> Result<Self, Cause> {
+    async fn claim(plan: &Plan, engine: &Engine, layout: &Layout) -> Result<Self, Cause> {
         let run_dir = RunDir::create(layout, plan.name.as_ref()).await?;
-        let record = plan.record(layout, &run_dir);
+        let record = plan.record(layout, &run_dir, engine);
         record.write(run_dir.path())?;
         let workspace_disk = match &plan.workspace {
             Some(workspace) => {
                 let run = run_dir.name().as_str();
-                Some(WorkspaceDisk::open(layout, &workspace.root, run).await?)
+                Some(WorkspaceDisk::open(layout, &workspace.root, run, engine.disk_format()).await?)
             }
             None => None,
         };
@@ -109,20 +110,21 @@ impl Plan {
     /// Where the name is taken, a file cannot be made or a template's guest does not come up;
     /// nothing stays then.
     pub async fn prepare(self, host: Host<'_>) -> Result<Prepared, Error> {
-        let accelerator = choose(&self.spec, host.kvm, host.events);
+        let engine = Engine::choose(&self.spec, host).map_err(Cause::from).during(Stage::Check)?;
         let keys = Keys::ensure(&host.layout.keys()).await.during(Stage::Overlay)?;
-        let segment = Seed { init: self.spec.init, address: ADDRESS, keys: &keys }.segment();
+        let (address, root) = (engine.address(), engine.root_device());
+        let segment = Seed { init: self.spec.init, address, root, keys: &keys }.segment();
         let template = match self.start {
             Start::Cold => None,
-            Start::Template => self.template(accelerator, &keys, &segment, host).await?,
+            Start::Template => self.template(&engine, &keys, &segment, host).await?,
         };
         let claimed = {
             let _stage = stages::start(host.events, Stage::Overlay);
-            Claimed::claim(&self, host.layout).await.during(Stage::Overlay)?
+            Claimed::claim(&self, &engine, host.layout).await.during(Stage::Overlay)?
         };
-        let (claimed, origin) = self.origin(template, claimed, accelerator, host).await?;
+        let (claimed, origin) = self.origin(template, claimed, &engine, host).await?;
         let _stage = stages::start(host.events, Stage::Overlay);
-        let preparing = self.prepare_files(accelerator, keys, segment, claimed, origin, host);
+        let preparing = self.prepare_files(engine, keys, segment, claimed, origin, host);
         preparing.await.during(Stage::Overlay)
     }
 
@@ -131,18 +133,18 @@ impl Plan {
         &self,
         base: Option<(TemplateStore, Template)>,
         mut claimed: Claimed,
-        accelerator: Accelerator,
+        engine: &Engine,
         host: Host<'_>,
     ) -> Result<(Claimed, Option<Origin>), Error> {
         let Some((store, template)) = base else { return Ok((claimed, None)) };
         let Claimed { workspace_disk, scans, .. } = &mut claimed;
-        let furniture = Furniture::of(self, workspace_disk.as_ref(), scans.as_mut()).await;
+        let furniture = Furniture::of(self, engine, workspace_disk.as_ref(), scans.as_mut()).await;
         let bare = |template| Origin { template, layers: Vec::new(), workspace: false };
         let Some(furniture) = furniture else {
             return Ok((claimed, Some(bare((store, template)))));
         };
         let _stage = stages::start(host.events, Stage::Template);
-        let origin = match furniture.find(self, &template, &store, accelerator, host).await {
+        let origin = match furniture.find(self, &template, &store, engine, host).await {
             Ok(Some(furnished)) => Origin {
                 layers: furniture.kinds(),
                 workspace: furniture.has_workspace(),
@@ -163,19 +165,19 @@ impl Plan {
     /// room say, a warning tells and the VM boots by itself.
     async fn template(
         &self,
-        accelerator: Accelerator,
+        engine: &Engine,
         keys: &Keys,
         segment: &[u8],
         host: Host<'_>,
     ) -> Result<Option<(TemplateStore, Template)>, Error> {
         let _stage = stages::start(host.events, Stage::Template);
         let store = TemplateStore::new(host.layout, host.events.clone());
-        let shape = Shape::of(&self.boot, &self.spec, accelerator, segment, host);
+        let shape = Shape::of(&self.boot, &self.spec, engine, segment);
         let shape = shape.during(Stage::Template)?;
         let making = async |made: &camino::Utf8Path, place: &camino::Utf8Path| {
             let what = "making a template (first use of this image and shape)";
             host.events.progress(Stage::Template, what, 0, None);
-            cast(self, accelerator, keys, segment, host, made, place).await
+            cast(self, engine, keys, segment, host, made, place).await
         };
         let Shape { key, what } = shape;
         let content = Content { what, image: self.boot.digest(), ..Content::default() };
@@ -197,7 +199,7 @@ impl Plan {
 
     async fn prepare_files(
         self,
-        accelerator: Accelerator,
+        engine: Engine,
         keys: Keys,
         segment: Vec<u8>,
         claimed: Claimed,
@@ -210,20 +212,20 @@ impl Plan {
                 if let (Some(disk), true) = (&workspace_disk, workspace) {
                     disk.start_from(&template.file(WORK_OVERLAY))?;
                 }
-                let set = BootSet::of_template(&self.boot, template, run_dir.path())?;
-                (set, Memory::Template(template.file(MEMORY)))
+                let set = BootSet::of_template(&self.boot, template, &engine, run_dir.path());
+                (set.await?, Memory::Template(template.file(MEMORY)))
             }
             None => {
-                let set = BootSet::make(&self.boot, &self.spec, &segment, run_dir.path()).await?;
+                let dir = run_dir.path();
+                let set = BootSet::make(&self.boot, &self.spec, &engine, &segment, dir).await?;
                 (set, Memory::Private)
             }
         };
-        let blank = blank::ensure(host.layout).await?;
         let layers: Vec<_> = self.layers.iter().collect();
         let top = workspace_disk.as_ref().map(WorkspaceDisk::top);
-        let slots = Slots { layers: &layers, workspace: top };
-        let disks = slots.disks(&set.root, &blank, run_dir.path())?;
-        let config = set.config(&run_dir, &self.spec, accelerator, disks, memory);
+        let slots = Slots { layers: &layers, workspace: top, vmm: engine.vmm };
+        let disks = slots.disks(&set.root, host.layout, run_dir.path()).await?;
+        let config = set.config(&run_dir, &self.spec, &engine, disks, memory);
         let mounts = slots.mounts();
         Ok(Prepared {
             config,
@@ -234,6 +236,8 @@ impl Plan {
             in_place: origin.as_ref().is_some_and(|origin| origin.workspace),
             mounted: origin.as_ref().map(Origin::mounted).unwrap_or_default(),
             keys,
+            program: host.program.to_owned(),
+            engine,
             control: control_path(host.layout, run_dir.name()),
             scans,
             workspace_disk,
@@ -249,9 +253,11 @@ impl Plan {
     }
 
     /// The record, written before anything that it names is made.
-    pub(super) fn record(&self, layout: &Layout, run_dir: &RunDir) -> Record {
+    pub(super) fn record(&self, layout: &Layout, run_dir: &RunDir, engine: &Engine) -> Record {
         let run = run_dir.name().as_str();
-        let top = |plan: &super::WorkspacePlan| WorkspaceDisk::top_path(layout, &plan.root, run);
+        let format = engine.disk_format();
+        let top =
+            |plan: &super::WorkspacePlan| WorkspaceDisk::top_path(layout, &plan.root, run, format);
         Record {
             meta: Meta {
                 format: Record::FORMAT,
@@ -323,18 +329,4 @@ pub(super) fn programs(paths: &[Utf8PathBuf], directories: &[Utf8PathBuf]) -> Ba
         batch.show(&layer::place(number), path.as_str())
     };
     paths.iter().enumerate().fold(made, show)
-}
-
-/// Decides the accelerator, and says so where it is the slow one.
-fn choose(spec: &VmSpec, kvm: &Kvm, events: &Events) -> Accelerator {
-    match spec.accel {
-        Accel::Kvm => Accelerator::Kvm,
-        Accel::Tcg => Accelerator::Tcg,
-        Accel::Auto if kvm.usable => Accelerator::Kvm,
-        Accel::Auto => {
-            let reason = kvm.reason.as_ref().map(ToString::to_string).unwrap_or_default();
-            events.note(format!("slow, emulated VM (TCG): {reason}"));
-            Accelerator::Tcg
-        }
-    }
 }

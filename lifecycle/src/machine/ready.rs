@@ -8,22 +8,22 @@ use crate::error::Cause;
 use crate::exec::{ExecError, GuestCommand, stream};
 use crate::process::last_lines;
 use crate::rundir::RunDir;
-use crate::session::{Endpoint, Keys, Master, SshConfig};
-use crate::vmm::VmmError;
-use crate::vmm::qemu::Qemu;
+use crate::session::{Keys, Master, SshConfig};
+use crate::vmm::{Vmm, VmmError};
 
 /// How long systemd may take to bring everything up.
 const SYSTEMD_LIMIT: Duration = Duration::from_secs(180);
 
 /// Writes how the guest is reached.
 pub(super) async fn ssh_config(
-    vmm: &mut Qemu,
+    vmm: &mut Vmm,
     run_dir: &RunDir,
     control: &Utf8Path,
     keys: &Keys,
+    program: &Utf8Path,
 ) -> Result<SshConfig, Cause> {
-    let endpoint = Endpoint(vmm.ssh_address().await?);
-    Ok(SshConfig::write(run_dir.path(), control, &endpoint, keys)?)
+    let endpoint = vmm.endpoint().await?;
+    Ok(SshConfig::write(run_dir.path(), control, &endpoint, keys, program)?)
 }
 
 /// systemd is complete when no job is left; a failed unit is the user's to judge.

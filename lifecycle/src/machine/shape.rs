@@ -2,17 +2,13 @@
 
 use std::io::{BufRead as _, BufReader};
 
-use camino::Utf8PathBuf;
-
 use super::boot_files::BootFiles;
-use super::plan::Host;
+use super::engine::Engine;
 use crate::error::Cause;
-use crate::process::find_program;
 use crate::rundir::KeyHasher;
-use crate::spec::VmSpec;
+use crate::spec::{VmSpec, VmmKind};
 use crate::template::TemplateKey;
-use crate::vmm::Accelerator;
-use crate::vmm::qemu::{PROGRAM, args};
+use crate::vmm::config::command_line;
 
 /// The version of what else goes into a template: how disks and devices are laid out.
 const FORMAT: &str = "4";
@@ -33,25 +29,25 @@ impl Shape {
     pub(super) fn of(
         boot: &BootFiles,
         spec: &VmSpec,
-        accelerator: Accelerator,
+        engine: &Engine,
         segment: &[u8],
-        host: Host<'_>,
     ) -> Result<Self, Cause> {
         let mut hasher = KeyHasher::default();
         hasher.field("format", FORMAT).field("seed", segment);
         hasher.field("vcpu", spec.vcpu.to_string()).field("ram", spec.ram.to_string());
         hasher.field("overlay", spec.overlay_size.to_string()).field("init", spec.init.as_str());
-        hasher.field("accelerator", accelerator.as_str()).field("cpu", host_cpu());
-        hasher.field("command line", args::command_line(accelerator, None));
-        if let Some(program) = find_program(PROGRAM, host.path) {
-            let program = Utf8PathBuf::from_path_buf(program.canonicalize()?)
-                .map_err(|_| std::io::Error::other("the VMM's path is not UTF-8"))?;
+        hasher.field("accelerator", engine.accelerator.as_str()).field("cpu", host_cpu());
+        hasher.field("command line", command_line(engine.vmm, engine.accelerator, None));
+        if let Ok(program) = engine.program.canonicalize_utf8() {
             hasher.file("VMM", &program)?;
         }
         boot.identify(&mut hasher)?;
         let VmSpec { vcpu, ram, init, .. } = spec;
-        let accelerator = accelerator.as_str();
-        let what = format!("{}, {vcpu} vCPUs, {ram} MiB, {init}, {accelerator}", boot.describe());
+        let vmm = match engine.vmm {
+            VmmKind::Qemu => engine.accelerator.as_str(),
+            VmmKind::Firecracker => "Firecracker",
+        };
+        let what = format!("{}, {vcpu} vCPUs, {ram} MiB, {init}, {vmm}", boot.describe());
         Ok(Self { key: TemplateKey::of(&hasher), what })
     }
 }

@@ -11,12 +11,16 @@
 //! All are of one size; an empty one is the blank disk.
 
 use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
 
 use crate::agent::Mount;
 use crate::error::Cause;
 use crate::layer::{Layer, LayerKind};
-use crate::overlay::blank;
+use crate::overlay::{blank, raw};
+use crate::rundir::Layout;
+use crate::spec::VmmKind;
 use crate::vmm::Disk;
+use crate::vmm::firecracker::{disk_device, disk_name};
 
 /// Where the guest mounts the workspace disk.
 pub(super) const WORK: &str = "/run/banger/work";
@@ -30,17 +34,23 @@ pub(super) struct Slots<'a> {
     pub(super) layers: &'a [&'a Layer],
     /// The workspace disk's top.
     pub(super) workspace: Option<&'a Utf8Path>,
+    /// Whose VM has them.
+    pub(super) vmm: VmmKind,
 }
 
 impl Slots<'_> {
     /// Every disk of a VM: the root disk, then the slots. What is private to the VM and has no
     /// place yet is made in `dir`.
-    pub(super) fn disks(
+    pub(super) async fn disks(
         &self,
         root: &Utf8Path,
-        blank: &Utf8Path,
+        layout: &Layout,
         dir: &Utf8Path,
     ) -> Result<Vec<Disk>, Cause> {
+        if self.vmm == VmmKind::Firecracker {
+            return self.raw_disks(root, dir);
+        }
+        let blank = blank::ensure(layout).await?;
         let root = Disk { serial: "root", path: root.to_owned(), base: None, read_only: false };
         let layer = |kind| Disk {
             serial: serial(kind),
@@ -52,22 +62,50 @@ impl Slots<'_> {
             [LayerKind::Toolchain, LayerKind::Dependencies, LayerKind::Programs].map(layer);
         let work = match self.workspace {
             Some(top) => top.to_owned(),
-            None => empty_work_disk(blank, dir)?,
+            None => empty_work_disk(&blank, dir)?,
         };
         let work = Disk { serial: WORK_DISK, path: work, base: None, read_only: false };
         Ok([root].into_iter().chain(layers).chain([work]).collect())
+    }
+
+    /// The same as raw files, under the names by which Firecracker knows them in `dir`.
+    fn raw_disks(&self, root: &Utf8Path, dir: &Utf8Path) -> Result<Vec<Disk>, Cause> {
+        let layer = |kind| (serial(kind), self.layer(kind).map(Layer::image), true);
+        let kinds = [LayerKind::Toolchain, LayerKind::Dependencies, LayerKind::Programs];
+        let all = [("root", Some(root), false)].into_iter().chain(kinds.map(layer));
+        let all = all.chain([(WORK_DISK, self.workspace, false)]);
+        let mut disks = Vec::new();
+        for (serial, file, read_only) in all {
+            let path = dir.join(disk_name(serial));
+            match file {
+                Some(file) if file == path => {}
+                Some(file) => fs::os::unix::fs::symlink(file, &path)?,
+                None => raw::zeros(&path, blank::SIZE)?,
+            }
+            disks.push(Disk { serial, path, base: None, read_only });
+        }
+        Ok(disks)
+    }
+
+    /// The device of a slot, where the guest sees no serial numbers: the root disk is before them.
+    fn device(&self, serial: &str) -> Option<String> {
+        const ORDER: [&str; 4] = ["toolchain", "dependencies", "programs", WORK_DISK];
+        let number = ORDER.iter().position(|slot| *slot == serial)? + 1;
+        (self.vmm == VmmKind::Firecracker).then(|| disk_device(number))
     }
 
     /// What the guest has to mount.
     pub(super) fn mounts(&self) -> Vec<Mount> {
         let layers = self.layers.iter().map(|layer| Mount {
             serial: serial(layer.id().kind),
+            device: self.device(serial(layer.id().kind)),
             filesystem: "erofs",
             options: "ro,noatime",
             path: layer.mount_point().to_owned(),
         });
         let work = self.workspace.map(|_| Mount {
             serial: WORK_DISK,
+            device: self.device(WORK_DISK),
             filesystem: "ext4",
             options: "rw,noatime,noinit_itable",
             path: WORK.into(),

@@ -1,11 +1,12 @@
 //! The private writable disks of one VM over shared, never written bases.
 //!
-//! [`qcow2`] is the root disk's overlay; [`blank`] is what stands in for a disk that is not there;
+//! [`qcow2`] is the root disk's overlay, and [`raw`] what stands for one where the VMM knows no qcow2; [`blank`] is what stands in for a disk that is not there;
 //! [`workspace_disk`] keeps a workspace's sources and
 //! `target/` warm from run to run.
 
 pub(crate) mod blank;
 pub(crate) mod qcow2;
+pub(crate) mod raw;
 pub(crate) mod workspace_disk;
 
 pub(crate) use workspace_disk::WorkspaceDisk;
@@ -16,6 +17,13 @@ use std::io;
 use camino::Utf8PathBuf;
 
 use crate::process::ToolError;
+
+/// What kind of file a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiskFormat {
+    Qcow2,
+    Raw,
+}
 
 /// Why a disk could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -17,9 +17,9 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::OverlayError;
 use super::blank::{self, SIZE};
 use super::qcow2::{self, Backing};
+use super::{DiskFormat, OverlayError, raw};
 use crate::process::run_tool;
 use crate::rundir::{FileLock, Layout};
 
@@ -70,6 +70,7 @@ pub(crate) struct WorkspaceDisk {
     top: Utf8PathBuf,
     dir: Utf8PathBuf,
     workspace: Utf8PathBuf,
+    format: DiskFormat,
     parent: Option<Head>,
     /// Held shared, so that no generation under us is removed. Last: outlives the top.
     _lease: FileLock,
@@ -77,8 +78,13 @@ pub(crate) struct WorkspaceDisk {
 
 impl WorkspaceDisk {
     /// Where the private top of a run will be, for its record.
-    pub(crate) fn top_path(layout: &Layout, workspace: &Utf8Path, run: &str) -> Utf8PathBuf {
-        directory(layout, workspace).join(format!("run-{run}.qcow2"))
+    pub(crate) fn top_path(
+        layout: &Layout,
+        workspace: &Utf8Path,
+        run: &str,
+        format: DiskFormat,
+    ) -> Utf8PathBuf {
+        directory(layout, workspace, format).join(format!("run-{run}.disk"))
     }
 
     /// Opens a private top over what the last run left.
@@ -86,19 +92,22 @@ impl WorkspaceDisk {
         layout: &Layout,
         workspace: &Utf8Path,
         run: &str,
+        format: DiskFormat,
     ) -> Result<Self, OverlayError> {
-        let dir = directory(layout, workspace);
+        let dir = directory(layout, workspace, format);
         fs::create_dir_all(&dir)?;
         let blank = blank_disk(layout).await?;
         let lease = FileLock::shared(&dir.join("lock")).await?;
         let parent = Head::read(&dir);
-        let top = Self::top_path(layout, workspace, run);
-        match parent.as_ref().and_then(|head| head.chain.last()) {
-            Some(newest) => make_top(&top, &dir.join(newest), Backing::Qcow2).await?,
-            None => make_top(&top, &blank, Backing::Raw).await?,
+        let top = Self::top_path(layout, workspace, run, format);
+        let newest = parent.as_ref().and_then(|head| Some(dir.join(head.chain.last()?)));
+        match (format, newest) {
+            (DiskFormat::Raw, newest) => raw::copy(&newest.unwrap_or(blank), &top).await?,
+            (DiskFormat::Qcow2, Some(newest)) => make_top(&top, &newest, Backing::Qcow2).await?,
+            (DiskFormat::Qcow2, None) => make_top(&top, &blank, Backing::Raw).await?,
         }
         let workspace = workspace.to_owned();
-        Ok(Self { top, dir, workspace, parent, _lease: lease })
+        Ok(Self { top, dir, workspace, format, parent, _lease: lease })
     }
 
     /// The private top, for the VMM.
@@ -124,7 +133,11 @@ impl WorkspaceDisk {
 
     /// Whether the run wrote anything worth keeping. Counts after the VMM has ended.
     pub(crate) fn dirty(&self) -> io::Result<bool> {
-        Ok(qcow2::allocated(&self.top)? > BOOKKEEPING)
+        let before = match (self.format, self.newest()) {
+            (DiskFormat::Raw, Some(newest)) => qcow2::allocated(&newest)?,
+            _ => 0,
+        };
+        Ok(qcow2::allocated(&self.top)?.abs_diff(before) > BOOKKEEPING)
     }
 
     /// Forgets the workspace's generations: the guest could not use them.
@@ -155,8 +168,12 @@ impl WorkspaceDisk {
         // What the head names must be on disk before the head is: a power cut must not leave a
         // manifest that claims more than the disk holds.
         fs::File::open(&self.top)?.sync_data()?;
-        let disk = format!("disk-{}.qcow2", head.id);
+        let disk = format!("disk-{}", head.id);
         fs::rename(&self.top, self.dir.join(&disk))?;
+        if self.format == DiskFormat::Raw {
+            // It stands on nothing.
+            head.chain.clear();
+        }
         head.chain.push(disk);
         for root in roots {
             let manifest = format!("manifest-{}-{root}", head.id);
@@ -203,9 +220,13 @@ pub fn remove_unused_disks(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
 }
 
 /// A workspace's directory in the cache.
-fn directory(layout: &Layout, workspace: &Utf8Path) -> Utf8PathBuf {
+fn directory(layout: &Layout, workspace: &Utf8Path, format: DiskFormat) -> Utf8PathBuf {
     let key = blake3::hash(workspace.as_str().as_bytes()).to_hex();
-    layout.workspaces().join(&key[..24])
+    let suffix = match format {
+        DiskFormat::Qcow2 => "",
+        DiskFormat::Raw => "-raw",
+    };
+    layout.workspaces().join(format!("{}{suffix}", &key[..24]))
 }
 
 /// The empty filesystem under every workspace's first generation, made once.
@@ -254,7 +275,7 @@ async fn fold(dir: &Utf8Path, mut head: Head) -> Result<(), OverlayError> {
     };
     if head.chain.len() > LONGEST_CHAIN {
         let newest = dir.join(head.chain.last().expect("a chain past its limit is not empty"));
-        let folded = format!("disk-{}-folded.qcow2", head.id);
+        let folded = format!("disk-{}-folded", head.id);
         let part = dir.join(format!("{folded}.part"));
         let mut convert = Command::new("qemu-img");
         // Over no backing file: with one, qemu-img takes what the generations between hold for its.
@@ -311,7 +332,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
         let layout = Layout::under(dir);
-        let open = || WorkspaceDisk::open(&layout, "/w".into(), "run");
+        let open = || WorkspaceDisk::open(&layout, "/w".into(), "run", DiskFormat::Qcow2);
         // Far from what the filesystem holds, which is at the start.
         let place = |number: usize| (32 << 30) + number * (1 << 20);
         for number in 1..=2 * LONGEST_CHAIN + 3 {

@@ -33,8 +33,8 @@ disk() {
 }
 
 load disk
-root="$(disk root)"
-[ -n "$root" ] || fail "no root disk: the kernel needs virtio_mmio and virtio_blk ($(tail -n 1 /insmod.log 2>/dev/null))"
+root="${ROOT:-$(disk root)}"
+[ -b "$root" ] || fail "no root disk: the kernel needs virtio_mmio and virtio_blk ($(tail -n 1 /insmod.log 2>/dev/null))"
 mount -t ext4 -o noatime,noinit_itable "$root" /root 2>/insmod.log ||
     fail "cannot mount the root disk: $(cat /insmod.log)"
 [ -x /root/usr/sbin/sshd ] || fail "the root disk has no /usr/sbin/sshd (package openssh-server)"

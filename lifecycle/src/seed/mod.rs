@@ -5,6 +5,8 @@
 //! and every image, and an image does not grow old when this text changes. It holds nothing of a
 //! single VM, so that many can start from one boot. Knows nothing of VMMs.
 
+use std::fmt::Write as _;
+
 use crate::agent;
 use crate::image::cpio::Archive;
 use crate::session::Keys;
@@ -34,7 +36,10 @@ pub(crate) struct Address {
 #[derive(Clone, Debug)]
 pub(crate) struct Seed<'a> {
     pub(crate) init: Init,
-    pub(crate) address: Address,
+    /// Its address on a network; `None` where it has none and is reached over vsock.
+    pub(crate) address: Option<Address>,
+    /// Its root disk's device, where the VMM gives disks no serial numbers.
+    pub(crate) root: Option<&'static str>,
     pub(crate) keys: &'a Keys,
 }
 
@@ -55,11 +60,17 @@ impl Seed<'_> {
 
     /// Shell assignments that `init.sh` sources.
     fn config(&self) -> String {
-        let Address { address, gateway, dns } = self.address;
-        let init = self.init;
-        format!(
-            "HOSTNAME={HOSTNAME}\nINIT={init}\nADDRESS={address}\nGATEWAY={gateway}\nDNS={dns}\n"
-        )
+        let mut text = format!("HOSTNAME={HOSTNAME}\nINIT={}\n", self.init);
+        if let Some(root) = self.root {
+            let _ = writeln!(text, "ROOT={root}");
+        }
+        let _ = match &self.address {
+            Some(Address { address, gateway, dns }) => {
+                writeln!(text, "ADDRESS={address}\nGATEWAY={gateway}\nDNS={dns}")
+            }
+            None => writeln!(text, "CHANNEL=vsock"),
+        };
+        text
     }
 }
 

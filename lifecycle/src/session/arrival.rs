@@ -13,14 +13,14 @@ use tokio::io::unix::AsyncFd;
 
 /// A watch on one path, from when it is made.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(crate) struct Arrival {
     events: AsyncFd<OwnedFd>,
     name: OsString,
 }
 
 impl Arrival {
     /// Watches; the path's directory must be there, and the path not yet.
-    pub(super) fn watch(path: &Utf8Path) -> io::Result<Self> {
+    pub(crate) fn watch(path: &Utf8Path) -> io::Result<Self> {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
@@ -33,7 +33,7 @@ impl Arrival {
     }
 
     /// Waits until the path is there.
-    pub(super) async fn wait(&self) -> io::Result<()> {
+    pub(crate) async fn wait(&self) -> io::Result<()> {
         loop {
             let mut ready = self.events.readable().await?;
             if ready

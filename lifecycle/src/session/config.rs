@@ -16,7 +16,12 @@ const SOCKET_PATH_LIMIT: usize = 108 - 1 - 17;
 
 /// Where the guest's sshd is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint(pub(crate) SocketAddr);
+pub(crate) enum Endpoint {
+    /// On a network.
+    Address(SocketAddr),
+    /// Behind the Unix socket of a VM's vsock.
+    Vsock(Utf8PathBuf),
+}
 
 /// The configuration on disk.
 #[derive(Clone, Debug)]
@@ -26,12 +31,14 @@ pub(crate) struct SshConfig {
 }
 
 impl SshConfig {
-    /// Writes `ssh_config` and `known_hosts` into the run directory.
+    /// Writes `ssh_config` and `known_hosts` into the run directory. `program` is `cargo-banger`, which
+    /// connects `ssh` where only it can.
     pub(crate) fn write(
         run_dir: &Utf8Path,
         control: &Utf8Path,
         endpoint: &Endpoint,
         keys: &Keys,
+        program: &Utf8Path,
     ) -> Result<Self, SessionError> {
         if control.as_str().len() > SOCKET_PATH_LIMIT {
             return Err(SessionError::PathTooLong(control.to_owned()));
@@ -39,7 +46,10 @@ impl SshConfig {
         let known_hosts = run_dir.join("known_hosts");
         fs::write(&known_hosts, format!("{HOST} {}", keys.host_public()))?;
         let this = Self { file: run_dir.join("ssh_config"), control: control.to_owned() };
-        fs::write(&this.file, render(endpoint, keys.identity(), &known_hosts, control))?;
+        fs::write(
+            &this.file,
+            render(&reach(endpoint, program), keys.identity(), &known_hosts, control),
+        )?;
         Ok(this)
     }
 
@@ -59,19 +69,32 @@ impl SshConfig {
     }
 }
 
+/// Where `ssh` connects to, or what connects it.
+fn reach(endpoint: &Endpoint, program: &Utf8Path) -> String {
+    match endpoint {
+        Endpoint::Address(address) => {
+            format!("HostName {}\nPort {}\n", address.ip(), address.port())
+        }
+        Endpoint::Vsock(socket) => {
+            // For a shell, and for `ssh`, to which a percent sign means something.
+            let [program, socket] = [program, socket].map(|path| quote(path.as_str()));
+            let command = format!("{program} banger vsock {socket} 22").replace('%', "%%");
+            format!("HostName {HOST}\nProxyCommand {command}\nProxyUseFdpass yes\n")
+        }
+    }
+}
+
+/// Quotes a word for a POSIX shell.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// The text. The algorithms are the cheapest of those that OpenSSH trusts: an emulated guest
 /// spends most of its login on the key exchange.
-fn render(
-    endpoint: &Endpoint,
-    identity: &Utf8Path,
-    known: &Utf8Path,
-    control: &Utf8Path,
-) -> String {
-    let (address, port) = (endpoint.0.ip(), endpoint.0.port());
+fn render(reach: &str, identity: &Utf8Path, known: &Utf8Path, control: &Utf8Path) -> String {
     format!(
         "Host {HOST}\n\
-         HostName {address}\n\
-         Port {port}\n\
+         {reach}\
          User root\n\
          HostKeyAlias {HOST}\n\
          IdentityFile \"{identity}\"\n\

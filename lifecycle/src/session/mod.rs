@@ -1,14 +1,15 @@
 //! An SSH connection to a ready guest: one master, many sessions over it.
 //!
 //! [`keys`] makes and finds the keys, [`config`] writes the one `ssh_config` that is used (never
-//! the user's own), [`master`] runs `ssh -M` as our child and learns by [`arrival`] that it is in, [`mux`] opens sessions through it. What runs over the connection is the
+//! the user's own), [`master`] runs `ssh -M` as our child and learns by [`arrival`] that it is in, [`mux`] opens sessions through it; [`vsock`] is the way to a guest without a network. What runs over the connection is the
 //! business of `sync` and `exec`.
 
-mod arrival;
+pub(crate) mod arrival;
 pub(crate) mod config;
 pub(crate) mod keys;
 pub(crate) mod master;
 mod mux;
+pub mod vsock;
 
 pub(crate) use config::{Endpoint, SshConfig};
 pub(crate) use keys::Keys;

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Programs that run on a VM's behalf; a pager that shows its log is not one of them.
-const HELPERS: &[&str] = &["qemu-system-x86_64", "ssh", "qemu-img"];
+const HELPERS: &[&str] = &["qemu-system-x86_64", "firecracker", "ssh", "qemu-img"];
 
 /// How long a killed process may take to be gone.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);

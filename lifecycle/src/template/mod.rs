@@ -24,5 +24,7 @@ mod store;
 pub(crate) use key::TemplateKey;
 pub(crate) use record::Content;
 pub use record::TemplateInfo;
-pub(crate) use store::{BASE, INITRD, MEMORY, OVERLAY, ROOT, STATE, VMLINUX, WORK, WORK_OVERLAY};
+pub(crate) use store::{
+    BASE, INITRD, MEMORY, OVERLAY, ROOT, ROOT_RAW, STATE, VMLINUX, WORK, WORK_OVERLAY,
+};
 pub use store::{Template, TemplateError, TemplateStore};

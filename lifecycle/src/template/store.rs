@@ -20,6 +20,8 @@ pub(crate) const MEMORY: &str = "memory";
 pub(crate) const STATE: &str = "state";
 /// The root disk.
 pub(crate) const ROOT: &str = "root.qcow2";
+/// The same as a raw file, for Firecracker.
+pub(crate) const ROOT_RAW: &str = "root.disk";
 /// An empty top over the root disk.
 pub(crate) const OVERLAY: &str = "overlay.qcow2";
 /// What it was booted with.

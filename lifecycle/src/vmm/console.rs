@@ -8,6 +8,8 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub(crate) struct Console {
     sign: watch::Receiver<Sign>,
     answers: mpsc::UnboundedReceiver<Answer>,
     input: Box<dyn AsyncWrite + Unpin + Send>,
+    /// Whether the agent is on the console, whose end is the VMM's.
+    on_console: bool,
     batches: u64,
     tail: Arc<Mutex<VecDeque<String>>>,
 }
@@ -60,12 +64,31 @@ impl Console {
     pub(crate) fn follow(
         output: impl AsyncRead + Unpin + Send + 'static,
         input: impl AsyncWrite + Unpin + Send + 'static,
+        log: Option<File>,
     ) -> Self {
         let (signs, sign) = watch::channel(Sign::Booting);
         let (answering, answers) = mpsc::unbounded_channel();
         let tail = Arc::new(Mutex::new(VecDeque::new()));
-        tokio::spawn(read_lines(output, signs, answering, Arc::clone(&tail)));
-        Self { sign, answers, input: Box::new(input), batches: 0, tail }
+        tokio::spawn(read_lines(output, signs, answering, Arc::clone(&tail), log));
+        Self { sign, answers, input: Box::new(input), on_console: true, batches: 0, tail }
+    }
+
+    /// Speaks to the agent over another stream from now on.
+    pub(crate) fn speak_over(
+        &mut self,
+        output: impl AsyncRead + Unpin + Send + 'static,
+        input: impl AsyncWrite + Unpin + Send + 'static,
+    ) {
+        let (answering, answers) = mpsc::unbounded_channel();
+        tokio::spawn(read_lines(
+            output,
+            watch::channel(Sign::Booting).0,
+            answering,
+            Arc::default(),
+            None,
+        ));
+        (self.answers, self.input) = (answers, Box::new(input));
+        self.on_console = false;
     }
 
     /// Waits for the next sign that is not [`Sign::Booting`]; `None` when the console has ended.
@@ -90,24 +113,27 @@ impl Console {
         let number = self.batches;
         self.input.write_all(batch.text(number).as_bytes()).await.map_err(VmmError::Control)?;
         match tokio::time::timeout(limit, self.answer(number)).await {
-            Ok(Answer::Done(_)) => Ok(()),
-            Ok(Answer::Failed(_, reason)) => Err(VmmError::Step { what, reason }),
+            Ok(Some(Answer::Done(_))) => Ok(()),
+            Ok(Some(Answer::Failed(_, reason))) => Err(VmmError::Step { what, reason }),
+            Ok(None) => Err(VmmError::Control(std::io::ErrorKind::ConnectionReset.into())),
             Err(_) => Err(VmmError::NoAnswer { what, seconds: limit.as_secs() }),
         }
     }
 
     /// The answer to a batch; what is left of earlier ones is passed over.
-    async fn answer(&mut self, wanted: u64) -> Answer {
+    /// `None` when the stream to the agent has ended, and that is not the console.
+    async fn answer(&mut self, wanted: u64) -> Option<Answer> {
         loop {
             match self.answers.recv().await {
                 Some(answer @ (Answer::Done(number) | Answer::Failed(number, _)))
                     if number == wanted =>
                 {
-                    return answer;
+                    return Some(answer);
                 }
                 Some(_) => {}
                 // The console has ended: the VMM's end is what counts, and is seen elsewhere.
-                None => return std::future::pending().await,
+                None if self.on_console => return std::future::pending().await,
+                None => return None,
             }
         }
     }
@@ -130,12 +156,17 @@ async fn read_lines(
     sign: watch::Sender<Sign>,
     answers: mpsc::UnboundedSender<Answer>,
     tail: Arc<Mutex<VecDeque<String>>>,
+    mut log: Option<File>,
 ) {
     let mut reader = BufReader::new(stream);
     let mut bytes = Vec::new();
     while let Ok(read) = reader.read_until(b'\n', &mut bytes).await {
         if read == 0 {
             return;
+        }
+        if let Some(Err(error)) = log.as_mut().map(|log| log.write_all(&bytes)) {
+            tracing::debug!(%error, "the console's log is not whole");
+            log = None;
         }
         let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         bytes.clear();
@@ -191,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn signs_are_found_among_the_lines() {
         let text: &[u8] = b"[ 0.1] hello\r\nbanger: cannot mount layer\r\nbanger: ready\r\n";
-        let mut console = Console::follow(text, tokio::io::sink());
+        let mut console = Console::follow(text, tokio::io::sink(), None);
         assert_eq!(console.sign().await, Some(Sign::Ready));
         console.drained().await;
         assert!(console.tail().starts_with("[ 0.1] hello\nbanger:"));
@@ -200,20 +231,20 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_told_with_its_reason() {
         let text: &[u8] = b"[ 4.6] Kernel panic - not syncing: VFS: no root\n";
-        let sign = Console::follow(text, tokio::io::sink()).sign().await;
+        let sign = Console::follow(text, tokio::io::sink(), None).sign().await;
         assert_eq!(sign, Some(Sign::Panicked("VFS: no root".to_owned())));
     }
 
     #[tokio::test]
     async fn a_console_that_ends_early_is_no_sign() {
-        assert_eq!(Console::follow(&b"bye\n"[..], tokio::io::sink()).sign().await, None);
+        assert_eq!(Console::follow(&b"bye\n"[..], tokio::io::sink(), None).sign().await, None);
     }
 
     #[tokio::test]
     async fn a_batch_ends_with_the_agents_own_word() {
         let (ours, theirs) = tokio::io::duplex(4096);
         let (output, input) = tokio::io::split(ours);
-        let mut console = Console::follow(output, input);
+        let mut console = Console::follow(output, input, None);
         let agent = async move {
             let (output, mut input) = tokio::io::split(theirs);
             let mut lines = BufReader::new(output).lines();
@@ -237,7 +268,7 @@ mod tests {
     async fn an_agent_that_is_silent_is_told() {
         let (_theirs, ours) = tokio::io::duplex(4096);
         let (output, input) = tokio::io::split(ours);
-        let mut console = Console::follow(output, input);
+        let mut console = Console::follow(output, input, None);
         let limit = Duration::from_secs(60);
         let error = console.perform("freezing", &Batch::new(), limit).await.unwrap_err();
         assert_eq!(error.to_string(), "the guest did not answer within 60 s, at freezing");

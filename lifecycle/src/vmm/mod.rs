@@ -1,12 +1,18 @@
 //! The process that runs a VM.
 //!
-//! [`qemu`] is the backend; [`console`] reads what the guest prints; [`clock`] measures what an
-//! emulated guest cannot measure itself. A backend computes its configuration as a value first
-//! ([`qemu::args`]), then applies it.
+//! [`qemu`] and [`firecracker`] are the backends, [`running`] is a VM of either; [`console`] reads
+//! what the guest prints; [`clock`] measures what an emulated guest cannot measure itself. A backend
+//! computes what it tells its VMM as a value first, from one [`Config`], then applies it.
 
 pub(crate) mod clock;
+pub(crate) mod config;
 pub(crate) mod console;
+pub(crate) mod firecracker;
 pub(crate) mod qemu;
+mod running;
+
+pub(crate) use config::Config;
+pub(crate) use running::Vmm;
 
 use std::io;
 use std::process::ExitStatus;
@@ -14,6 +20,7 @@ use std::process::ExitStatus;
 use camino::Utf8PathBuf;
 
 use crate::process::describe;
+use crate::spec::VmmKind;
 
 /// What executes the guest's instructions, decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +44,9 @@ impl Accelerator {
 pub(crate) struct Disk {
     /// Node name, and the serial number by which the guest finds it.
     pub(crate) serial: &'static str,
-    /// A qcow2 file, of the size that the guest sees.
+    /// For QEMU a qcow2 file of the size that the guest sees, for Firecracker a raw one.
     pub(crate) path: Utf8PathBuf,
-    /// A raw file under it, where the qcow2 file itself names none.
+    /// A raw file under it, where the qcow2 file itself names none; always `None` for Firecracker.
     pub(crate) base: Option<Utf8PathBuf>,
     pub(crate) read_only: bool,
 }
@@ -58,6 +65,14 @@ pub(crate) enum Memory {
 }
 
 impl Memory {
+    /// Its file, where it has one.
+    pub(crate) fn file(&self) -> Option<&camino::Utf8Path> {
+        match self {
+            Self::Private => None,
+            Self::Kept(file) | Self::Continued(file) | Self::Template(file) => Some(file),
+        }
+    }
+
     /// Whether the VM starts from a state, and does not boot.
     pub(crate) const fn is_restored(&self) -> bool {
         matches!(self, Self::Continued(_) | Self::Template(_))
@@ -84,7 +99,7 @@ pub enum VmmError {
     #[error("the VMM refused `{command}`: {reason}")]
     Refused {
         /// The command.
-        command: &'static str,
+        command: String,
         /// The VMM's own words.
         reason: String,
     },
@@ -129,6 +144,16 @@ pub enum VmmError {
         /// The limit.
         seconds: u64,
     },
+    /// The VMM cannot do what is asked of it.
+    #[error("{vmm} does not do {what}")]
+    Unsupported {
+        /// Which one.
+        vmm: VmmKind,
+        /// What it does not do.
+        what: String,
+        /// What does.
+        hint: String,
+    },
     /// A disk of the VM could not grow on the host.
     #[error("the host ran out of disk space for the VM's `{0}` disk; the VM was stopped")]
     HostDiskFull(String),
@@ -142,9 +167,14 @@ impl VmmError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("`cargo banger doctor --fix` installs QEMU".to_owned())
+            Self::Start { program, source } if source.kind() == io::ErrorKind::NotFound => {
+                Some(if program.ends_with(firecracker::PROGRAM) {
+                    "put a Firecracker release's program on PATH, or use `--vmm qemu`".to_owned()
+                } else {
+                    "`cargo banger doctor --fix` installs QEMU".to_owned()
+                })
             }
+            Self::Unsupported { hint, .. } => Some(hint.clone()),
             Self::Silent { accelerator: "KVM", .. } => {
                 Some("this host's KVM may not run ordinary guests; try `--accel tcg`".to_owned())
             }

@@ -1,10 +1,10 @@
 //! QEMU's arguments, computed as a value.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use crate::seed::Address;
-use crate::spec::{Net, VmSpec};
-use crate::vmm::{Accelerator, Disk, Memory};
+use crate::spec::Net;
+use crate::vmm::{Accelerator, Config, Disk, Memory};
 
 /// Descriptor on which QEMU finds its control connection.
 pub(crate) const QMP_FD: i32 = 3;
@@ -15,105 +15,74 @@ pub(crate) const CONSOLE_FD: i32 = 4;
 pub(crate) const ADDRESS: Address =
     Address { address: "10.0.2.15/24", gateway: "10.0.2.2", dns: "10.0.2.3" };
 
-/// All that decides the arguments.
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) name: String,
-    pub(crate) spec: VmSpec,
-    pub(crate) accelerator: Accelerator,
-    pub(crate) kernel: Utf8PathBuf,
-    pub(crate) initrd: Utf8PathBuf,
-    pub(crate) console_log: Utf8PathBuf,
-    pub(crate) disks: Vec<Disk>,
-    pub(crate) tsc_khz: Option<u64>,
-    pub(crate) memory: Memory,
+/// QEMU's arguments for a VM.
+pub(crate) fn args(config: &Config) -> Vec<String> {
+    let mut args = Vec::new();
+    machine(config, &mut args);
+    boot(config, &mut args);
+    config.disks.iter().for_each(|disk| push_disk(&mut args, disk));
+    network(config, &mut args);
+    channels(config, &mut args);
+    args
 }
 
-impl Config {
-    /// The arguments.
-    pub(crate) fn args(&self) -> Vec<String> {
-        let mut args = Vec::new();
-        self.machine(&mut args);
-        self.boot(&mut args);
-        self.disks.iter().for_each(|disk| push_disk(&mut args, disk));
-        self.network(&mut args);
-        self.channels(&mut args);
-        args
-    }
+fn machine(config: &Config, args: &mut Vec<String>) {
+    let (accelerator, cpu) = match config.accelerator {
+        Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg => ("tcg,thread=multi", "max"),
+    };
+    push(args, "-name", &config.name);
+    push(args, "-accel", accelerator);
+    push(args, "-cpu", cpu);
+    push(args, "-smp", &config.spec.vcpu.to_string());
+    memory(config, args);
+    args.extend(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"].map(Into::into));
+    push(args, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny");
+    push(args, "-device", "virtio-rng-device");
+}
 
-    fn machine(&self, args: &mut Vec<String>) {
-        let (accelerator, cpu) = match self.accelerator {
-            Accelerator::Kvm => ("kvm", "host"),
-            Accelerator::Tcg => ("tcg,thread=multi", "max"),
-        };
-        push(args, "-name", &self.name);
-        push(args, "-accel", accelerator);
-        push(args, "-cpu", cpu);
-        push(args, "-smp", &self.spec.vcpu.to_string());
-        self.memory(args);
-        args.extend(["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"].map(Into::into));
-        push(args, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny");
-        push(args, "-device", "virtio-rng-device");
-    }
-
-    fn memory(&self, args: &mut Vec<String>) {
-        const MACHINE: &str = "microvm,acpi=on,rtc=on";
-        let size = format!("{}M", self.spec.ram);
-        push(args, "-m", &size);
-        let (file, share) = match &self.memory {
-            Memory::Private => return push(args, "-machine", MACHINE),
-            Memory::Kept(file) | Memory::Continued(file) => (file, "on"),
-            Memory::Template(file) => (file, "off"),
-        };
-        push(args, "-machine", &format!("{MACHINE},memory-backend=memory"));
-        let file = escape(file);
-        let backend = format!("memory-backend-file,id=memory,size={size},mem-path={file}");
-        push(args, "-object", &format!("{backend},share={share}"));
-        if self.memory.is_restored() {
-            push(args, "-incoming", "defer");
-        }
-    }
-
-    fn boot(&self, args: &mut Vec<String>) {
-        push(args, "-kernel", self.kernel.as_str());
-        push(args, "-initrd", self.initrd.as_str());
-        push(args, "-append", &command_line(self.accelerator, self.tsc_khz));
-    }
-
-    fn network(&self, args: &mut Vec<String>) {
-        let restrict = match self.spec.net {
-            Net::None => "on",
-            Net::User => "off",
-        };
-        // Port 0: the kernel picks a free one, and QMP tells which.
-        let forward = "hostfwd=tcp:127.0.0.1:0-:22";
-        push(args, "-netdev", &format!("user,id=net,ipv6=off,restrict={restrict},{forward}"));
-        push(args, "-device", "virtio-net-device,netdev=net");
-    }
-
-    fn channels(&self, args: &mut Vec<String>) {
-        let log = escape(&self.console_log);
-        push(args, "-chardev", &format!("socket,id=console,fd={CONSOLE_FD},logfile={log}"));
-        push(args, "-serial", "chardev:console");
-        push(args, "-chardev", &format!("socket,id=qmp,fd={QMP_FD}"));
-        push(args, "-mon", "chardev=qmp,mode=control");
+fn memory(config: &Config, args: &mut Vec<String>) {
+    const MACHINE: &str = "microvm,acpi=on,rtc=on";
+    let size = format!("{}M", config.spec.ram);
+    push(args, "-m", &size);
+    let (file, share) = match &config.memory {
+        Memory::Private => return push(args, "-machine", MACHINE),
+        Memory::Kept(file) | Memory::Continued(file) => (file, "on"),
+        Memory::Template(file) => (file, "off"),
+    };
+    push(args, "-machine", &format!("{MACHINE},memory-backend=memory"));
+    let file = escape(file);
+    let backend = format!("memory-backend-file,id=memory,size={size},mem-path={file}");
+    push(args, "-object", &format!("{backend},share={share}"));
+    if config.memory.is_restored() {
+        push(args, "-incoming", "defer");
     }
 }
 
-/// The kernel's command line. A panic ends the VM at once (`panic=-1` and `-no-reboot`).
-pub(crate) fn command_line(accelerator: Accelerator, tsc_khz: Option<u64>) -> String {
-    let mut words = vec![
-        "console=ttyS0 quiet reboot=t panic=-1 net.ifnames=0 random.trust_cpu=on".to_owned(),
-        // A throwaway guest gains nothing by these, and an emulated one pays dearly.
-        "mitigations=off nokaslr cryptomgr.notests".to_owned(),
-    ];
-    if accelerator == Accelerator::Tcg {
-        words.push("no_timer_check tsc=reliable".to_owned());
-        words.extend(tsc_khz.map(|khz| format!("tsc_early_khz={khz}")));
-    }
-    words.join(" ")
+fn boot(config: &Config, args: &mut Vec<String>) {
+    push(args, "-kernel", config.kernel.as_str());
+    push(args, "-initrd", config.initrd.as_str());
+    push(args, "-append", &config.command_line());
 }
 
+fn network(config: &Config, args: &mut Vec<String>) {
+    let restrict = match config.spec.net {
+        Net::None => "on",
+        Net::User => "off",
+    };
+    // Port 0: the kernel picks a free one, and QMP tells which.
+    let forward = "hostfwd=tcp:127.0.0.1:0-:22";
+    push(args, "-netdev", &format!("user,id=net,ipv6=off,restrict={restrict},{forward}"));
+    push(args, "-device", "virtio-net-device,netdev=net");
+}
+
+fn channels(config: &Config, args: &mut Vec<String>) {
+    let log = escape(&config.console_log);
+    push(args, "-chardev", &format!("socket,id=console,fd={CONSOLE_FD},logfile={log}"));
+    push(args, "-serial", "chardev:console");
+    push(args, "-chardev", &format!("socket,id=qmp,fd={QMP_FD}"));
+    push(args, "-mon", "chardev=qmp,mode=control");
+}
 /// Adds a block node and its device. What is private is thrown away with the VM, so no write
 /// waits for the host's disk.
 fn push_disk(args: &mut Vec<String>, disk: &Disk) {
@@ -144,10 +113,13 @@ fn escape(path: &Utf8Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{VmSpec, VmmKind};
 
     fn config() -> Config {
         Config {
             name: "otter".to_owned(),
+            vmm: VmmKind::Qemu,
+            program: "/usr/bin/qemu-system-x86_64".into(),
             spec: VmSpec::default(),
             accelerator: Accelerator::Tcg,
             kernel: "/k".into(),
@@ -167,22 +139,14 @@ mod tests {
     #[test]
     fn the_network_is_restricted_unless_asked_for() {
         let mut config = config();
-        assert!(config.args().iter().any(|arg| arg.contains("restrict=on")));
+        assert!(args(&config).iter().any(|arg| arg.contains("restrict=on")));
         config.spec.net = Net::User;
-        assert!(config.args().iter().any(|arg| arg.contains("restrict=off")));
-    }
-
-    #[test]
-    fn an_emulated_guest_is_told_its_clock_and_a_kvm_guest_is_not() {
-        assert!(command_line(Accelerator::Tcg, Some(2_000_000)).contains("tsc_early_khz=2000000"));
-        assert!(!command_line(Accelerator::Kvm, None).contains("tsc"));
-        let config = Config { accelerator: Accelerator::Kvm, ..config() };
-        assert!(config.args().contains(&"host".to_owned()));
+        assert!(args(&config).iter().any(|arg| arg.contains("restrict=off")));
     }
 
     #[test]
     fn only_a_template_has_its_memory_shared_and_only_a_clone_waits_for_a_state() {
-        let with = |memory| Config { memory, ..config() }.args().join(" ");
+        let with = |memory| args(&Config { memory, ..config() }).join(" ");
         let kept = with(Memory::Kept("/m".into()));
         assert!(kept.contains("mem-path=/m,share=on") && !kept.contains("-incoming"), "{kept}");
         let clone = with(Memory::Template("/m".into()));
@@ -201,13 +165,13 @@ mod tests {
             base: Some("/layer.erofs".into()),
             read_only: true,
         });
-        let args = config.args().join(" ");
+        let args = args(&config).join(" ");
         assert!(args.contains("node-name=toolchain-base,read-only=on"), "{args}");
         assert!(args.contains("/blank.qcow2,backing=toolchain-base"), "{args}");
     }
 
     #[test]
     fn commas_in_paths_do_not_end_an_option() {
-        assert!(config().args().iter().any(|arg| arg.ends_with("logfile=/a,,b/console.log")));
+        assert!(args(&config()).iter().any(|arg| arg.ends_with("logfile=/a,,b/console.log")));
     }
 }

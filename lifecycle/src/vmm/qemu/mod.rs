@@ -1,11 +1,9 @@
 //! QEMU's `microvm` machine, with KVM or TCG.
 
-pub(crate) mod args;
+mod args;
 pub(crate) mod qmp;
-pub(crate) mod running;
 
-pub(crate) use args::Config;
-pub(crate) use running::Qemu;
+pub(crate) use args::{ADDRESS, CONSOLE_FD, QMP_FD, args};
 
 /// The program.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";

@@ -61,7 +61,7 @@ impl Qmp {
         let arguments = json!({"command-line": "info usernet"});
         let text = self.execute(command, arguments).await?;
         parse_forwarded_port(text.as_str().unwrap_or_default()).ok_or_else(|| VmmError::Refused {
-            command: "info usernet",
+            command: "info usernet".to_owned(),
             reason: format!("no forwarded port in {text}"),
         })
     }
@@ -109,14 +109,17 @@ impl Qmp {
         if status == "completed" {
             return Ok(());
         }
-        Err(VmmError::Refused { command, reason: format!("the transfer {status}") })
+        Err(VmmError::Refused {
+            command: command.to_owned(),
+            reason: format!("the transfer {status}"),
+        })
     }
 
     async fn reply(&mut self, command: &'static str) -> Result<Value, VmmError> {
         let mut reply = self.replies.recv().await.ok_or_else(gone)?;
         match reply.get("error") {
             Some(error) => Err(VmmError::Refused {
-                command,
+                command: command.to_owned(),
                 reason: error["desc"].as_str().unwrap_or("no reason given").to_owned(),
             }),
             None => Ok(reply["return"].take()),

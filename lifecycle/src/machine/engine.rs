@@ -1,0 +1,114 @@
+//! Which VMM runs a VM, and on what: decided before anything is made.
+//!
+//! | VMM | needs | can |
+//! |---|---|---|
+//! | Firecracker | its program, usable KVM | vsock; no network yet |
+//! | QEMU | its program | KVM or emulation, user networking |
+//!
+//! The first that is there and can do what is asked; what somebody insists on and cannot be is an
+//! error, never something else.
+
+use camino::Utf8PathBuf;
+
+use super::plan::Host;
+use crate::overlay::DiskFormat;
+use crate::process::find_program;
+use crate::seed::Address;
+use crate::spec::{Accel, Net, VmSpec, VmmKind};
+use crate::vmm::{Accelerator, VmmError, firecracker, qemu};
+
+/// A VMM, decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Engine {
+    pub(super) vmm: VmmKind,
+    pub(super) program: Utf8PathBuf,
+    pub(super) accelerator: Accelerator,
+}
+
+impl Engine {
+    /// Decides, and says so where it is the slow one.
+    pub(super) fn choose(spec: &VmSpec, host: Host<'_>) -> Result<Self, VmmError> {
+        let found = find(firecracker::PROGRAM, host);
+        let vmm = match spec.vmm {
+            Some(vmm) => vmm,
+            None => {
+                let fits = obstacle(spec, host).is_none() && host.kvm.usable;
+                if fits && found.is_some() { VmmKind::Firecracker } else { VmmKind::Qemu }
+            }
+        };
+        match vmm {
+            VmmKind::Firecracker => {
+                if let Some(error) = obstacle(spec, host) {
+                    return Err(error);
+                }
+                let program = found.unwrap_or_else(|| firecracker::PROGRAM.into());
+                Ok(Self { vmm, program, accelerator: Accelerator::Kvm })
+            }
+            VmmKind::Qemu => Ok(Self {
+                vmm,
+                program: find(qemu::PROGRAM, host).unwrap_or_else(|| qemu::PROGRAM.into()),
+                accelerator: accelerator(spec, host),
+            }),
+        }
+    }
+
+    /// What kind of disks it takes.
+    pub(super) fn disk_format(&self) -> DiskFormat {
+        match self.vmm {
+            VmmKind::Qemu => DiskFormat::Qcow2,
+            VmmKind::Firecracker => DiskFormat::Raw,
+        }
+    }
+
+    /// The guest's address on the link to it, where there is one.
+    pub(super) fn address(&self) -> Option<Address> {
+        (self.vmm == VmmKind::Qemu).then_some(qemu::ADDRESS)
+    }
+
+    /// The root disk's device, where the guest sees no serial numbers.
+    pub(super) fn root_device(&self) -> Option<&'static str> {
+        (self.vmm == VmmKind::Firecracker).then_some("/dev/vda")
+    }
+}
+
+/// Why Firecracker cannot run such a VM here.
+fn obstacle(spec: &VmSpec, host: Host<'_>) -> Option<VmmError> {
+    let unsupported = |what: &str, hint: &str| {
+        Some(VmmError::Unsupported {
+            vmm: VmmKind::Firecracker,
+            what: what.to_owned(),
+            hint: hint.to_owned(),
+        })
+    };
+    if spec.accel == Accel::Tcg {
+        return unsupported("emulation (`--accel tcg`)", "`--vmm qemu` emulates");
+    }
+    if spec.net != Net::None {
+        return unsupported("outbound network (`--net`)", "`--vmm qemu` has user networking");
+    }
+    if spec.accel == Accel::Auto && !host.kvm.usable {
+        let reason = host.kvm.reason.as_ref();
+        let hint = reason.and_then(crate::host::kvm::KvmProblem::hint);
+        let what = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        let hint = hint.unwrap_or_else(|| "`--vmm qemu` needs no KVM".to_owned());
+        return unsupported(&format!("a host without KVM{what}"), &hint);
+    }
+    None
+}
+
+fn accelerator(spec: &VmSpec, host: Host<'_>) -> Accelerator {
+    match spec.accel {
+        Accel::Kvm => Accelerator::Kvm,
+        Accel::Tcg => Accelerator::Tcg,
+        Accel::Auto if host.kvm.usable => Accelerator::Kvm,
+        Accel::Auto => {
+            let reason = host.kvm.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+            host.events.note(format!("slow, emulated VM (TCG): {reason}"));
+            Accelerator::Tcg
+        }
+    }
+}
+
+fn find(program: &str, host: Host<'_>) -> Option<Utf8PathBuf> {
+    Utf8PathBuf::from_path_buf(find_program(program, host.path)?).ok()
+}

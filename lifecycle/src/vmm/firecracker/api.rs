@@ -1,0 +1,117 @@
+//! Requests to Firecracker's API: JSON over HTTP on a Unix socket.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use hyper_util::client::legacy::Client;
+use hyperlocal::{UnixClientExt as _, UnixConnector, Uri};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Setup;
+use crate::vmm::VmmError;
+
+/// A client of one VM's API.
+#[derive(Debug)]
+pub(crate) struct Api {
+    client: Client<UnixConnector, Full<Bytes>>,
+    /// Reached through the directory's descriptor, as a socket's path has to be short.
+    _directory: OwnedFd,
+    socket: PathBuf,
+}
+
+/// What Firecracker answers to a request that it refuses.
+#[derive(Debug, Deserialize)]
+struct Fault {
+    fault_message: String,
+}
+
+impl Api {
+    /// Speaks to the API at a socket.
+    pub(crate) fn new(socket: Utf8PathBuf) -> io::Result<Self> {
+        let (parent, name) = (socket.parent().unwrap_or("/".into()), socket.file_name());
+        let directory = OwnedFd::from(fs_err::File::open(parent)?.into_parts().0);
+        let here = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let socket = PathBuf::from(here).join(name.unwrap_or_default());
+        Ok(Self { client: Client::unix(), _directory: directory, socket })
+    }
+
+    /// Whether anybody listens on the socket.
+    pub(crate) async fn is_there(&self) -> bool {
+        tokio::net::UnixStream::connect(&self.socket).await.is_ok()
+    }
+
+    /// Describes the VM and starts it.
+    pub(crate) async fn boot(&self, setup: &Setup) -> Result<(), VmmError> {
+        self.put("/machine-config", &setup.machine).await?;
+        self.put("/boot-source", &setup.boot).await?;
+        for drive in &setup.drives {
+            self.put(&format!("/drives/{}", drive.drive_id), drive).await?;
+        }
+        self.put("/vsock", &setup.vsock).await?;
+        self.put("/entropy", &json!({})).await?;
+        self.put("/actions", &json!({"action_type": "InstanceStart"})).await
+    }
+
+    /// Has the guest go on from a state.
+    pub(crate) async fn load(&self, state: &Utf8Path, memory: &Utf8Path) -> Result<(), VmmError> {
+        let load = json!({
+            "snapshot_path": state,
+            "mem_backend": { "backend_type": "File", "backend_path": memory },
+            "resume_vm": true,
+        });
+        self.put("/snapshot/load", &load).await
+    }
+
+    /// Stops the guest and writes all its state. The guest does not go on.
+    pub(crate) async fn save(&self, state: &Utf8Path, memory: &Utf8Path) -> Result<(), VmmError> {
+        self.request(Method::PATCH, "/vm", &json!({"state": "Paused"})).await?;
+        let create = json!({
+            "snapshot_type": "Full",
+            "snapshot_path": state,
+            "mem_file_path": memory,
+        });
+        self.put("/snapshot/create", &create).await
+    }
+
+    async fn put(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<(), VmmError> {
+        self.request(Method::PUT, path, body).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<(), VmmError> {
+        let what = format!("{method} {path}");
+        let control = |error: &dyn std::fmt::Display| {
+            VmmError::Control(io::Error::other(format!("{what}: {error}")))
+        };
+        let text = serde_json::to_vec(body).map_err(|error| control(&error))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(hyper::Uri::from(Uri::new(&self.socket, path)))
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::from(text))
+            .map_err(|error| control(&error))?;
+        let response = self.client.request(request).await.map_err(|error| control(&error))?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|error| control(&error))?;
+        if status.is_success() {
+            return Ok(());
+        }
+        let body = body.to_bytes();
+        let reason = match serde_json::from_slice::<Fault>(&body) {
+            Ok(fault) => fault.fault_message,
+            Err(_) => format!("{status}: {}", String::from_utf8_lossy(&body)),
+        };
+        Err(VmmError::Refused { command: what, reason })
+    }
+}

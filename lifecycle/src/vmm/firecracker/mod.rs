@@ -1,0 +1,85 @@
+//! Firecracker: its process, and the API on its socket.
+//!
+//! It runs in the VM's directory and is told of disks and sockets by their names in it, so that a
+//! clone, which gets the names from its template's state, finds its own files under them. The
+//! guest's serial port is the process's standard input and output; the guest is reached over vsock.
+
+mod api;
+mod setup;
+
+use std::time::Duration;
+
+use camino::Utf8Path;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+pub(crate) use self::api::Api;
+pub(crate) use self::setup::{Setup, disk_device, disk_name};
+use super::{Config, VmmError};
+use crate::session::arrival::Arrival;
+use crate::session::vsock;
+
+/// The program.
+pub(crate) const PROGRAM: &str = "firecracker";
+
+/// Its API socket, and the socket that leads to the guest's vsock, in the VM's directory.
+const API: &str = "api.sock";
+pub(crate) const VSOCK: &str = "vsock.sock";
+
+/// The vsock port on which the guest's agent takes batches.
+const AGENT_PORT: u32 = 1024;
+
+/// How long it may take until its API answers.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// What is run.
+pub(crate) fn command(config: &Config, run_dir: &Utf8Path) -> Command {
+    let mut command = Command::new(&config.program);
+    command.current_dir(run_dir).args(["--api-sock", API, "--id", "vm"]);
+    // A path in the VM's directory, by which the process is known as the VM's.
+    command.args(["--log-path", run_dir.join("vmm.log").as_str(), "--level", "Warn"]);
+    command
+}
+
+/// Waits for the API of a process that has just been started.
+pub(crate) async fn connect(
+    child: &mut Child,
+    arrival: Arrival,
+    run_dir: &Utf8Path,
+) -> Result<Api, VmmError> {
+    tokio::select! {
+        arrived = arrival.wait() => arrived?,
+        status = child.wait() => {
+            return Err(VmmError::Ended { status: status?, stderr: String::new() });
+        }
+        () = tokio::time::sleep(START_LIMIT) => {
+            return Err(VmmError::Control(std::io::ErrorKind::TimedOut.into()));
+        }
+    }
+    let api = Api::new(run_dir.join(API))?;
+    // The socket is there a moment before anybody listens on it.
+    while !api.is_there().await {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(VmmError::Ended { status, stderr: String::new() });
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(api)
+}
+
+/// A watch on the API's socket, to be made before the process is. Removes the sockets of one that
+/// was here before.
+pub(crate) fn arrival(run_dir: &Utf8Path) -> std::io::Result<Arrival> {
+    for socket in [API, VSOCK] {
+        match fs_err::remove_file(run_dir.join(socket)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Arrival::watch(&run_dir.join(API))
+}
+
+/// A connection to the guest's agent.
+pub(crate) async fn agent(run_dir: &Utf8Path) -> Result<UnixStream, VmmError> {
+    vsock::connect(&run_dir.join(VSOCK), AGENT_PORT).await.map_err(VmmError::Control)
+}

@@ -1,0 +1,99 @@
+//! What Firecracker is told of a VM, computed as a value: the bodies of its API's requests.
+
+use serde::Serialize;
+
+use crate::vmm::{Config, Disk};
+
+/// The guest's CID; every VM has a vsock of its own, so that all may have the same.
+const GUEST_CID: u32 = 3;
+
+/// All that is told before the VM starts.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Setup {
+    #[serde(rename = "machine-config")]
+    pub(super) machine: Machine,
+    #[serde(rename = "boot-source")]
+    pub(super) boot: Boot,
+    pub(super) drives: Vec<Drive>,
+    pub(super) vsock: Vsock,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Machine {
+    vcpu_count: u8,
+    mem_size_mib: u32,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Boot {
+    kernel_image_path: String,
+    initrd_path: String,
+    boot_args: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Drive {
+    pub(super) drive_id: &'static str,
+    path_on_host: String,
+    is_root_device: bool,
+    is_read_only: bool,
+    cache_type: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Vsock {
+    guest_cid: u32,
+    uds_path: &'static str,
+}
+
+impl Setup {
+    /// The VM of a configuration.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            machine: Machine {
+                vcpu_count: config.spec.vcpu.get(),
+                mem_size_mib: config.spec.ram.get(),
+            },
+            boot: Boot {
+                kernel_image_path: config.kernel.to_string(),
+                initrd_path: config.initrd.to_string(),
+                boot_args: config.command_line(),
+            },
+            drives: config.disks.iter().map(drive).collect(),
+            vsock: Vsock { guest_cid: GUEST_CID, uds_path: super::VSOCK },
+        }
+    }
+}
+
+/// The guest's init finds the root disk, so that none is the root device for Firecracker.
+fn drive(disk: &Disk) -> Drive {
+    Drive {
+        drive_id: disk.serial,
+        path_on_host: disk_name(disk.serial),
+        is_root_device: false,
+        is_read_only: disk.read_only,
+        // What is private is thrown away with the VM: no write waits for the host's disk.
+        cache_type: "Unsafe",
+    }
+}
+
+/// A disk's name in the VM's directory.
+pub(crate) fn disk_name(serial: &str) -> String {
+    format!("{serial}.disk")
+}
+
+/// A disk's device in the guest, which sees no serial numbers of ours: they come in order.
+pub(crate) fn disk_device(number: usize) -> String {
+    let letter = char::from(b'a' + u8::try_from(number).unwrap_or(25).min(25));
+    format!("/dev/vd{letter}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_come_in_order() {
+        assert_eq!([0, 4].map(disk_device), ["/dev/vda", "/dev/vde"]);
+    }
+}
