@@ -40,7 +40,7 @@ pub(crate) const KEYS: &[Key] = &[
         "memory in MiB, 128 to 32768; auto is 1024, or 2048 where cargo runs in the guest",
     ),
     key("overlay-size", "BANGER_OVERLAY_SIZE", "8G", "what the guest may write to its root disk"),
-    key("vmm", "BANGER_VMM", "auto", "the VMM: auto or qemu"),
+    key("vmm", "BANGER_VMM", "auto", "the VMM: qemu or firecracker; auto is qemu"),
     key("accel", "BANGER_ACCEL", "auto", "the accelerator: auto, kvm or tcg"),
     key("init", "BANGER_INIT", "quick", "process 1 of the guest: quick or systemd"),
     key("net", "BANGER_NET", "none", "what the guest reaches: none or user"),

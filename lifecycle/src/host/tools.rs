@@ -88,7 +88,7 @@ pub const TOOLS: &[Tool] = &[
             LONG,
             Purpose::Optional,
             Package::Qemu,
-            "none today, as QEMU runs every VM",
+            "`--vmm firecracker` starts no VM; QEMU runs all others",
         )
     },
 ];

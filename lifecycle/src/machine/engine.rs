@@ -5,8 +5,8 @@
 //! | Firecracker | its program, usable KVM | vsock; no network yet |
 //! | QEMU | its program | KVM or emulation, user networking |
 //!
-//! The first that is there and can do what is asked; what somebody insists on and cannot be is an
-//! error, never something else.
+//! QEMU unless somebody asks for the other, whose disks are whole copies; what is asked for and
+//! cannot be is an error, never something else.
 
 use camino::Utf8PathBuf;
 
@@ -28,28 +28,15 @@ pub(super) struct Engine {
 impl Engine {
     /// Decides, and says so where it is the slow one.
     pub(super) fn choose(spec: &VmSpec, host: Host<'_>) -> Result<Self, VmmError> {
-        let found = find(firecracker::PROGRAM, host);
-        let vmm = match spec.vmm {
-            Some(vmm) => vmm,
-            None => {
-                let fits = obstacle(spec, host).is_none() && host.kvm.usable;
-                if fits && found.is_some() { VmmKind::Firecracker } else { VmmKind::Qemu }
-            }
+        let vmm = spec.vmm.unwrap_or(VmmKind::Qemu);
+        let (program, accelerator) = match vmm {
+            VmmKind::Qemu => (qemu::PROGRAM, accelerator(spec, host)),
+            VmmKind::Firecracker => match obstacle(spec, host) {
+                Some(error) => return Err(error),
+                None => (firecracker::PROGRAM, Accelerator::Kvm),
+            },
         };
-        match vmm {
-            VmmKind::Firecracker => {
-                if let Some(error) = obstacle(spec, host) {
-                    return Err(error);
-                }
-                let program = found.unwrap_or_else(|| firecracker::PROGRAM.into());
-                Ok(Self { vmm, program, accelerator: Accelerator::Kvm })
-            }
-            VmmKind::Qemu => Ok(Self {
-                vmm,
-                program: find(qemu::PROGRAM, host).unwrap_or_else(|| qemu::PROGRAM.into()),
-                accelerator: accelerator(spec, host),
-            }),
-        }
+        Ok(Self { vmm, program: find(program, host), accelerator })
     }
 
     /// What kind of disks it takes.
@@ -109,6 +96,8 @@ fn accelerator(spec: &VmSpec, host: Host<'_>) -> Accelerator {
     }
 }
 
-fn find(program: &str, host: Host<'_>) -> Option<Utf8PathBuf> {
-    Utf8PathBuf::from_path_buf(find_program(program, host.path)?).ok()
+/// Where a program is; its name where it is nowhere, so that starting it tells.
+fn find(program: &str, host: Host<'_>) -> Utf8PathBuf {
+    let found = find_program(program, host.path);
+    found.and_then(|path| Utf8PathBuf::from_path_buf(path).ok()).unwrap_or_else(|| program.into())
 }

@@ -175,6 +175,7 @@ impl VmmError {
                 })
             }
             Self::Unsupported { hint, .. } => Some(hint.clone()),
+            Self::Refused { reason, .. } => firecracker::remedy(reason).map(str::to_owned),
             Self::Silent { accelerator: "KVM", .. } => {
                 Some("this host's KVM may not run ordinary guests; try `--accel tcg`".to_owned())
             }

@@ -5,6 +5,7 @@
 //! guest's serial port is the process's standard input and output; the guest is reached over vsock.
 
 mod api;
+mod fault;
 mod setup;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 pub(crate) use self::api::Api;
+pub(crate) use self::fault::remedy;
 pub(crate) use self::setup::{Setup, disk_device, disk_name};
 use super::{Config, VmmError};
 use crate::session::arrival::Arrival;
