@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::seed::quote;
+use crate::process::quote;
 
 /// One command for the guest.
 ///

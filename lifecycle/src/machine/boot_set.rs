@@ -11,7 +11,7 @@ use crate::overlay::qcow2::{self, Backing};
 use crate::overlay::{DiskFormat, blank, raw};
 use crate::rundir::RunDir;
 use crate::spec::VmSpec;
-use crate::template::{INITRD, OVERLAY, ROOT, ROOT_RAW, Template, VMLINUX};
+use crate::template::{INITRD, OVERLAY, Template, VMLINUX};
 use crate::vmm::{Config, Disk, Memory, clock};
 
 /// Paths of files that are there.
@@ -32,18 +32,11 @@ impl BootSet {
         dir: &Utf8Path,
     ) -> Result<Self, Cause> {
         let (rootfs, size) = (boot.rootfs(), root_size(boot, spec)?);
-        let root = match engine.disk_format() {
-            DiskFormat::Qcow2 => {
-                let root = dir.join(ROOT);
-                qcow2::create(&root, &rootfs, Backing::Raw, Some(size)).await?;
-                root
-            }
-            DiskFormat::Raw => {
-                let root = dir.join(ROOT_RAW);
-                raw::copy_larger(&rootfs, &root, size).await?;
-                root
-            }
-        };
+        let root = dir.join(engine.root_disk());
+        match engine.disk_format() {
+            DiskFormat::Qcow2 => qcow2::create(&root, &rootfs, Backing::Raw, Some(size)).await?,
+            DiskFormat::Raw => raw::copy_larger(&rootfs, &root, size).await?,
+        }
         let initrd = dir.join(INITRD);
         write_initrd(&initrd, &boot.initrd(), segment).await?;
         let kernel = match boot.own_kernel() {
@@ -64,18 +57,11 @@ impl BootSet {
         engine: &Engine,
         dir: &Utf8Path,
     ) -> Result<Self, Cause> {
-        let root = match engine.disk_format() {
-            DiskFormat::Qcow2 => {
-                let root = dir.join(ROOT);
-                blank::copy(&template.file(OVERLAY), &root)?;
-                root
-            }
-            DiskFormat::Raw => {
-                let root = dir.join(ROOT_RAW);
-                raw::copy(&template.file(ROOT_RAW), &root).await?;
-                root
-            }
-        };
+        let root = dir.join(engine.root_disk());
+        match engine.disk_format() {
+            DiskFormat::Qcow2 => blank::copy(&template.file(OVERLAY), &root)?,
+            DiskFormat::Raw => raw::copy(&template.file(engine.root_disk()), &root).await?,
+        }
         let kernel = match boot.own_kernel() {
             Some(_) => template.file(VMLINUX),
             None => boot.image_kernel(),

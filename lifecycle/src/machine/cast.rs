@@ -25,8 +25,8 @@ use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::exec::{GuestCommand, stream};
 use crate::overlay::{DiskFormat, qcow2, raw};
-use crate::rundir::RunDir;
 use crate::rundir::run::control_path;
+use crate::rundir::{Layout, RunDir};
 use crate::session::{Keys, Master, SshConfig};
 use crate::spec::{Init, VmmKind};
 use crate::sync::sftp_options;
@@ -51,14 +51,9 @@ pub(super) async fn cast(
 ) -> Result<(), Error> {
     let layout = host.layout;
     let run_dir = RunDir::create(layout, None).await.during(Stage::Template)?;
-    let mut record = plan.record(layout, &run_dir, engine);
-    record.meta.owns.clear();
     let config = config(plan, engine, segment, host, made, &run_dir).await;
     let config = config.during(Stage::Template)?;
-    record.config = config.record();
-    record.write(run_dir.path()).during(Stage::Template)?;
-
-    let mut vmm = Vmm::launch(&config, run_dir.path(), false).await.during(Stage::Boot)?;
+    let mut vmm = launch(plan, engine, layout, &config, &run_dir).await?;
     let limit = Duration::from_millis(plan.spec.boot_timeout_ms);
     let control = control_path(layout, run_dir.name());
     let outcome = async {
@@ -78,6 +73,21 @@ pub(super) async fn cast(
         }
         Err(error) => Err(Error { console: Some(vmm.console_tail()), ..error }),
     }
+}
+
+/// Writes down what is to be started, and starts it; none of a plan's own disks is in it.
+pub(super) async fn launch(
+    plan: &Plan,
+    engine: &Engine,
+    layout: &Layout,
+    config: &Config,
+    run_dir: &RunDir,
+) -> Result<Vmm, Error> {
+    let mut record = plan.record(layout, run_dir, engine);
+    record.meta.owns.clear();
+    record.config = config.record();
+    record.write(run_dir.path()).during(Stage::Template)?;
+    Vmm::launch(config, run_dir.path(), false).await.during(Stage::Boot)
 }
 
 /// Whether the VMM died of writing to memory that its file had no room for.

@@ -15,6 +15,7 @@ use crate::overlay::DiskFormat;
 use crate::process::find_program;
 use crate::seed::Address;
 use crate::spec::{Accel, Net, VmSpec, VmmKind};
+use crate::template::{ROOT, ROOT_RAW};
 use crate::vmm::{Accelerator, VmmError, firecracker, qemu};
 
 /// A VMM, decided.
@@ -44,6 +45,14 @@ impl Engine {
         match self.vmm {
             VmmKind::Qemu => DiskFormat::Qcow2,
             VmmKind::Firecracker => DiskFormat::Raw,
+        }
+    }
+
+    /// The root disk's name among a VM's and a template's files.
+    pub(super) fn root_disk(&self) -> &'static str {
+        match self.disk_format() {
+            DiskFormat::Qcow2 => ROOT,
+            DiskFormat::Raw => ROOT_RAW,
         }
     }
 

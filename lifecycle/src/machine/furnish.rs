@@ -21,7 +21,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use super::boot_set::BootSet;
-use super::cast::freeze;
+use super::cast::{freeze, launch};
 use super::engine::Engine;
 use super::plan::Host;
 use super::prepared::programs;
@@ -34,14 +34,14 @@ use crate::event::Stage;
 use crate::layer::{Layer, LayerKind};
 use crate::overlay::qcow2::{self, Backing};
 use crate::overlay::{WorkspaceDisk, blank, raw};
+use crate::process::quote;
 use crate::rundir::{KeyHasher, RunDir};
-use crate::seed::quote;
 use crate::spec::VmmKind;
 use crate::template::{
     BASE, Content, INITRD, MEMORY, ROOT, STATE, Template, TemplateKey, TemplateStore, VMLINUX,
     WORK, WORK_OVERLAY,
 };
-use crate::vmm::{Config, Memory, Vmm, VmmError};
+use crate::vmm::{Config, Memory, VmmError};
 
 /// The version of what a furnished guest has.
 const FORMAT: &str = "2";
@@ -197,12 +197,9 @@ impl Furnished<'_> {
     /// Makes it in `made`, which becomes `place`.
     async fn cast(&self, made: &Utf8Path, place: &Utf8Path) -> Result<(), Error> {
         let run_dir = RunDir::create(self.host.layout, None).await.during(Stage::Template)?;
-        let mut record = self.plan.record(self.host.layout, &run_dir, self.engine);
-        record.meta.owns.clear();
         let config = self.config(made, &run_dir).await.during(Stage::Template)?;
-        record.config = config.record();
-        record.write(run_dir.path()).during(Stage::Template)?;
-        let mut vmm = Vmm::launch(&config, run_dir.path(), false).await.during(Stage::Boot)?;
+        let Self { plan, engine, host, .. } = self;
+        let mut vmm = launch(plan, engine, host.layout, &config, &run_dir).await?;
         let outcome = async {
             let state = self.base.file(STATE);
             let restored = tokio::time::timeout(RESTORE_LIMIT, vmm.restore(&state)).await;

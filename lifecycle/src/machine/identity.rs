@@ -6,7 +6,8 @@ use rustix::process::Signal;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::agent::Batch;
-use crate::seed::{CARGO_HOME, SSHD_PID, quote};
+use crate::process::quote;
+use crate::seed::{CARGO_HOME, SSHD_PID};
 use crate::spec::VmName;
 
 /// The device that the VMM's network is.

@@ -28,6 +28,9 @@ pub(super) const WORK: &str = "/run/banger/work";
 /// The serial number of the workspace disk's slot.
 pub(super) const WORK_DISK: &str = "work";
 
+/// The slots of layers, in their order; the workspace disk's comes last.
+const LAYERS: [LayerKind; 3] = [LayerKind::Toolchain, LayerKind::Dependencies, LayerKind::Programs];
+
 /// What is in the slots.
 #[derive(Debug)]
 pub(super) struct Slots<'a> {
@@ -58,8 +61,7 @@ impl Slots<'_> {
             base: self.layer(kind).map(|layer| layer.image().to_owned()),
             read_only: true,
         };
-        let layers =
-            [LayerKind::Toolchain, LayerKind::Dependencies, LayerKind::Programs].map(layer);
+        let layers = LAYERS.map(layer);
         let work = match self.workspace {
             Some(top) => top.to_owned(),
             None => empty_work_disk(&blank, dir)?,
@@ -71,8 +73,7 @@ impl Slots<'_> {
     /// The same as raw files, under the names by which Firecracker knows them in `dir`.
     fn raw_disks(&self, root: &Utf8Path, dir: &Utf8Path) -> Result<Vec<Disk>, Cause> {
         let layer = |kind| (serial(kind), self.layer(kind).map(Layer::image), true);
-        let kinds = [LayerKind::Toolchain, LayerKind::Dependencies, LayerKind::Programs];
-        let all = [("root", Some(root), false)].into_iter().chain(kinds.map(layer));
+        let all = [("root", Some(root), false)].into_iter().chain(LAYERS.map(layer));
         let all = all.chain([(WORK_DISK, self.workspace, false)]);
         let mut disks = Vec::new();
         for (serial, file, read_only) in all {
@@ -89,8 +90,8 @@ impl Slots<'_> {
 
     /// The device of a slot, where the guest sees no serial numbers: the root disk is before them.
     fn device(&self, serial: &str) -> Option<String> {
-        const ORDER: [&str; 4] = ["toolchain", "dependencies", "programs", WORK_DISK];
-        let number = ORDER.iter().position(|slot| *slot == serial)? + 1;
+        let mut slots = LAYERS.map(self::serial).into_iter().chain([WORK_DISK]);
+        let number = slots.position(|slot| slot == serial)? + 1;
         (self.vmm == VmmKind::Firecracker).then(|| disk_device(number))
     }
 

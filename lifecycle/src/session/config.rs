@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use super::{Keys, SessionError};
+use crate::process::quote;
 
 /// The name under which `ssh` knows the guest.
 pub(crate) const HOST: &str = "vm";
@@ -82,11 +83,6 @@ fn reach(endpoint: &Endpoint, program: &Utf8Path) -> String {
             format!("HostName {HOST}\nProxyCommand {command}\nProxyUseFdpass yes\n")
         }
     }
-}
-
-/// Quotes a word for a POSIX shell.
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The text. The algorithms are the cheapest of those that OpenSSH trusts: an emulated guest

@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod keys;
 pub(crate) mod master;
 mod mux;
+pub(crate) mod socket;
 pub mod vsock;
 
 pub(crate) use config::{Endpoint, SshConfig};

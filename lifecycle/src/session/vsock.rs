@@ -4,11 +4,12 @@
 //! stream is the guest's (Firecracker's docs/vsock.md).
 
 use std::io;
-use std::os::fd::AsRawFd as _;
 
 use camino::Utf8Path;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+
+use super::socket::ShortPath;
 
 /// How long a line of the greeting may be.
 const LONGEST: usize = 64;
@@ -18,11 +19,7 @@ const LONGEST: usize = 64;
 /// # Errors
 /// Where nobody listens there; the guest may not be up.
 pub async fn connect(socket: &Utf8Path, port: u32) -> io::Result<UnixStream> {
-    let (parent, name) = (socket.parent().unwrap_or("/".into()), socket.file_name());
-    // Through the directory's descriptor, as a socket's path has to be short.
-    let directory = fs_err::File::open(parent)?;
-    let short = format!("/proc/self/fd/{}/{}", directory.as_raw_fd(), name.unwrap_or_default());
-    let mut stream = UnixStream::connect(short).await?;
+    let mut stream = UnixStream::connect(ShortPath::to(socket)?.as_path()).await?;
     stream.write_all(format!("CONNECT {port}\n").as_bytes()).await?;
     // No byte more than the line: what follows is the guest's.
     let mut line = Vec::new();

@@ -69,7 +69,8 @@ impl Console {
         let (signs, sign) = watch::channel(Sign::Booting);
         let (answering, answers) = mpsc::unbounded_channel();
         let tail = Arc::new(Mutex::new(VecDeque::new()));
-        tokio::spawn(read_lines(output, signs, answering, Arc::clone(&tail), log));
+        let notes = Notes { signs, answering, tail: Arc::clone(&tail), log };
+        tokio::spawn(read_lines(output, notes, Notes::take));
         Self { sign, answers, input: Box::new(input), on_console: true, batches: 0, tail }
     }
 
@@ -80,13 +81,9 @@ impl Console {
         input: impl AsyncWrite + Unpin + Send + 'static,
     ) {
         let (answering, answers) = mpsc::unbounded_channel();
-        tokio::spawn(read_lines(
-            output,
-            watch::channel(Sign::Booting).0,
-            answering,
-            Arc::default(),
-            None,
-        ));
+        tokio::spawn(read_lines(output, answering, |answering, line| {
+            tell(answering, answer_in(&text_of(line)));
+        }));
         (self.answers, self.input) = (answers, Box::new(input));
         self.on_console = false;
     }
@@ -150,40 +147,56 @@ impl Console {
     }
 }
 
-/// Reads until the end.
-async fn read_lines(
-    stream: impl AsyncRead + Unpin,
-    sign: watch::Sender<Sign>,
-    answers: mpsc::UnboundedSender<Answer>,
-    tail: Arc<Mutex<VecDeque<String>>>,
-    mut log: Option<File>,
-) {
+/// Reads until the end, and has each line taken, its end included.
+async fn read_lines<T>(stream: impl AsyncRead + Unpin, mut taker: T, take: impl Fn(&mut T, &[u8])) {
     let mut reader = BufReader::new(stream);
     let mut bytes = Vec::new();
-    while let Ok(read) = reader.read_until(b'\n', &mut bytes).await {
-        if read == 0 {
+    while let Ok(1..) = reader.read_until(b'\n', &mut bytes).await {
+        take(&mut taker, &bytes);
+        bytes.clear();
+    }
+}
+
+/// Where the console's lines go.
+struct Notes {
+    signs: watch::Sender<Sign>,
+    answering: mpsc::UnboundedSender<Answer>,
+    tail: Arc<Mutex<VecDeque<String>>>,
+    log: Option<File>,
+}
+
+impl Notes {
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(Err(error)) = self.log.as_mut().map(|log| log.write_all(bytes)) {
+            tracing::debug!(%error, "the console's log is not whole");
+            self.log = None;
+        }
+        let line = text_of(bytes);
+        if tell(&self.answering, answer_in(&line)) {
             return;
         }
-        if let Some(Err(error)) = log.as_mut().map(|log| log.write_all(&bytes)) {
-            tracing::debug!(%error, "the console's log is not whole");
-            log = None;
-        }
-        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-        bytes.clear();
-        if let Some(answer) = answer_in(&line) {
-            // Nobody waits for an answer after a time-out.
-            drop(answers.send(answer));
-            continue;
-        }
         if let Some(seen) = sign_in(&line) {
-            sign.send_replace(seen);
+            self.signs.send_replace(seen);
         }
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL_LINES {
             tail.pop_front();
         }
         tail.push_back(line);
     }
+}
+
+/// Passes an answer on, if it is one. Nobody waits for it after a time-out.
+fn tell(answering: &mpsc::UnboundedSender<Answer>, answer: Option<Answer>) -> bool {
+    answer.is_some_and(|answer| {
+        drop(answering.send(answer));
+        true
+    })
+}
+
+/// A line as text, without its end.
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end().to_owned()
 }
 
 /// What one line tells of the guest.

@@ -17,7 +17,7 @@ pub(crate) use running::Vmm;
 use std::io;
 use std::process::ExitStatus;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::process::describe;
 use crate::spec::VmmKind;
@@ -65,11 +65,11 @@ pub(crate) enum Memory {
 }
 
 impl Memory {
-    /// Its file, where it has one.
-    pub(crate) fn file(&self) -> Option<&camino::Utf8Path> {
+    /// The file that it is in, which a state is of no use without.
+    pub(crate) fn kept(&self) -> io::Result<&Utf8Path> {
         match self {
-            Self::Private => None,
-            Self::Kept(file) | Self::Continued(file) | Self::Template(file) => Some(file),
+            Self::Private => Err(io::Error::other("the guest's memory is in no file")),
+            Self::Kept(file) | Self::Continued(file) | Self::Template(file) => Ok(file),
         }
     }
 
@@ -188,6 +188,11 @@ impl VmmError {
             _ => None,
         }
     }
+}
+
+/// Where a VMM's own messages go.
+fn log_path(run_dir: &Utf8Path) -> Utf8PathBuf {
+    run_dir.join("vmm.log")
 }
 
 /// A standard error text, introduced.

@@ -24,7 +24,7 @@ use super::console::{Console, Sign};
 use super::firecracker::{self, Api, Setup};
 use super::qemu::qmp::{Qmp, Seen};
 use super::qemu::{self, CONSOLE_FD, QMP_FD};
-use super::{Accelerator, Config, Memory, VmmError};
+use super::{Accelerator, Config, Memory, VmmError, log_path};
 use crate::agent::Batch;
 use crate::process::{last_lines, tie_to_parent};
 use crate::session::Endpoint;
@@ -37,6 +37,7 @@ const LAST_BREATH: Duration = Duration::from_secs(5);
 /// attempt to reach it may.
 const AGENT_LIMIT: Duration = Duration::from_secs(30);
 const FIRST_PATIENCE: Duration = Duration::from_millis(20);
+const FINDING: &str = "finding its agent";
 const LONGEST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A VMM's process. Dropping it kills it, unless it was [released](Vmm::release).
@@ -47,7 +48,6 @@ pub(crate) struct Vmm {
     console: Console,
     control: Control,
     program: String,
-    stderr: Utf8PathBuf,
     run_dir: Utf8PathBuf,
     accelerator: Accelerator,
     memory: Memory,
@@ -94,7 +94,6 @@ impl Vmm {
             console,
             control,
             program: config.program.file_name().unwrap_or_default().to_owned(),
-            stderr: log_path(run_dir),
             run_dir: run_dir.to_owned(),
             accelerator: config.accelerator,
             memory: config.memory.clone(),
@@ -134,7 +133,7 @@ impl Vmm {
             let attempt = tokio::time::timeout(patience, self.meet_agent());
             let found = attempt.await.unwrap_or_else(|_| {
                 let seconds = since.elapsed().as_secs();
-                Err(VmmError::NoAnswer { what: "finding its agent", seconds })
+                Err(VmmError::NoAnswer { what: FINDING, seconds })
             });
             match found {
                 Err(VmmError::Control(_) | VmmError::NoAnswer { .. })
@@ -150,7 +149,7 @@ impl Vmm {
     async fn meet_agent(&mut self) -> Result<(), VmmError> {
         let (output, input) = firecracker::agent(&self.run_dir).await?.into_split();
         self.console.speak_over(output, input);
-        self.perform("finding its agent", &Batch::new(), LONGEST_PATIENCE).await
+        self.perform(FINDING, &Batch::new(), LONGEST_PATIENCE).await
     }
 
     /// Resolves when the VM can no longer be used, with the reason.
@@ -171,7 +170,7 @@ impl Vmm {
                 }
             }
             Control::Firecracker { api, .. } => {
-                api.load(state, self.memory.file().unwrap_or(state)).await?;
+                api.load(state, self.memory.kept()?).await?;
             }
         }
         self.find_agent(AGENT_LIMIT).await
@@ -186,7 +185,7 @@ impl Vmm {
         match &mut self.control {
             Control::Qemu { qmp, .. } => qmp.save(file.as_fd()).await?,
             Control::Firecracker { api, .. } => {
-                api.save(state, self.memory.file().unwrap_or(state)).await?;
+                api.save(state, self.memory.kept()?).await?;
             }
         }
         Ok(file.sync_data()?)
@@ -268,7 +267,7 @@ impl Vmm {
             Sign::Panicked(reason) => VmmError::Panicked(reason),
             Sign::GaveUp(reason) => VmmError::GaveUp(reason),
             Sign::Booting | Sign::Ready if status.success() => VmmError::PoweredOff,
-            Sign::Booting | Sign::Ready => ended(status, &self.stderr, &self.program),
+            Sign::Booting | Sign::Ready => ended(status, &self.run_dir, &self.program),
         }
     }
 }
@@ -298,15 +297,14 @@ async fn launch_qemu(
     let mut process = spawn(command, run_dir, may_outlive)?;
     let (output, input) = console.into_split();
     let console = Console::follow(output, input, None);
-    let stderr = log_path(run_dir);
     let qmp = tokio::select! {
         qmp = Qmp::negotiate(control) => qmp,
-        status = process.child.wait() => return Err(ended(status?, &stderr, qemu::PROGRAM)),
+        status = process.child.wait() => return Err(ended(status?, run_dir, qemu::PROGRAM)),
     };
     let qmp = match qmp {
         Ok(qmp) => qmp,
         Err(VmmError::Control(_)) => {
-            return Err(ended(process.child.wait().await?, &stderr, qemu::PROGRAM));
+            return Err(ended(process.child.wait().await?, run_dir, qemu::PROGRAM));
         }
         Err(error) => return Err(error),
     };
@@ -329,7 +327,7 @@ async fn launch_firecracker(
     let console = Console::follow(output, input, Some(log));
     let api = match firecracker::connect(&mut process.child, arrival, run_dir).await {
         Err(VmmError::Ended { status, .. }) => {
-            return Err(ended(status, &log_path(run_dir), firecracker::PROGRAM));
+            return Err(ended(status, run_dir, firecracker::PROGRAM));
         }
         api => api?,
     };
@@ -352,11 +350,6 @@ fn spawn(mut command: Command, run_dir: &Utf8Path, may_outlive: bool) -> Result<
     Ok(Process { child, lives_on: false })
 }
 
-/// Where the VMM's own messages go.
-fn log_path(run_dir: &Utf8Path) -> Utf8PathBuf {
-    run_dir.join("vmm.log")
-}
-
 /// Waits for the end.
 async fn failure(child: &mut Child, control: &mut Control) -> End {
     let filled = async {
@@ -374,8 +367,8 @@ async fn failure(child: &mut Child, control: &mut Control) -> End {
 }
 
 /// The VMM's end, with what it wrote.
-fn ended(status: ExitStatus, stderr: &Utf8Path, program: &str) -> VmmError {
-    let text = fs::read(stderr).unwrap_or_default();
+fn ended(status: ExitStatus, run_dir: &Utf8Path, program: &str) -> VmmError {
+    let text = fs::read(log_path(run_dir)).unwrap_or_default();
     let stderr = last_lines(&String::from_utf8_lossy(&text), 5);
     VmmError::Ended { status, stderr: stderr.replace(&format!("{program}: "), "") }
 }

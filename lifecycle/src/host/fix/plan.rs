@@ -2,6 +2,7 @@
 
 use super::packages::{Package, PackageManager};
 use crate::host::finding::{Finding, Purpose, Remedy, State};
+use crate::process::quote;
 
 /// How commands for root are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +182,7 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    quote(word)
 }
 
 #[cfg(test)]

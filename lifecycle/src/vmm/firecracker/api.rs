@@ -1,10 +1,8 @@
 //! Requests to Firecracker's API: JSON over HTTP on a Unix socket.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request};
@@ -14,15 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Setup;
+use crate::session::socket::ShortPath;
 use crate::vmm::VmmError;
 
 /// A client of one VM's API.
 #[derive(Debug)]
 pub(crate) struct Api {
     client: Client<UnixConnector, Full<Bytes>>,
-    /// Reached through the directory's descriptor, as a socket's path has to be short.
-    _directory: OwnedFd,
-    socket: PathBuf,
+    socket: ShortPath,
 }
 
 /// What Firecracker answers to a request that it refuses.
@@ -33,17 +30,13 @@ struct Fault {
 
 impl Api {
     /// Speaks to the API at a socket.
-    pub(crate) fn new(socket: Utf8PathBuf) -> io::Result<Self> {
-        let (parent, name) = (socket.parent().unwrap_or("/".into()), socket.file_name());
-        let directory = OwnedFd::from(fs_err::File::open(parent)?.into_parts().0);
-        let here = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        let socket = PathBuf::from(here).join(name.unwrap_or_default());
-        Ok(Self { client: Client::unix(), _directory: directory, socket })
+    pub(crate) fn new(socket: &Utf8Path) -> io::Result<Self> {
+        Ok(Self { client: Client::unix(), socket: ShortPath::to(socket)? })
     }
 
     /// Whether anybody listens on the socket.
     pub(crate) async fn is_there(&self) -> bool {
-        tokio::net::UnixStream::connect(&self.socket).await.is_ok()
+        tokio::net::UnixStream::connect(self.socket.as_path()).await.is_ok()
     }
 
     /// Describes the VM and starts it.
@@ -96,7 +89,7 @@ impl Api {
         let text = serde_json::to_vec(body).map_err(|error| control(&error))?;
         let request = Request::builder()
             .method(method)
-            .uri(hyper::Uri::from(Uri::new(&self.socket, path)))
+            .uri(hyper::Uri::from(Uri::new(self.socket.as_path(), path)))
             .header("host", "localhost")
             .header("content-type", "application/json")
             .body(Full::from(text))

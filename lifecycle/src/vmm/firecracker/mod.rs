@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 pub(crate) use self::api::Api;
 pub(crate) use self::fault::remedy;
 pub(crate) use self::setup::{Setup, disk_device, disk_name};
-use super::{Config, VmmError};
+use super::{Config, VmmError, log_path};
 use crate::session::arrival::Arrival;
 use crate::session::vsock;
 
@@ -39,7 +39,7 @@ pub(crate) fn command(config: &Config, run_dir: &Utf8Path) -> Command {
     let mut command = Command::new(&config.program);
     command.current_dir(run_dir).args(["--api-sock", API, "--id", "vm"]);
     // A path in the VM's directory, by which the process is known as the VM's.
-    command.args(["--log-path", run_dir.join("vmm.log").as_str(), "--level", "Warn"]);
+    command.args(["--log-path", log_path(run_dir).as_str(), "--level", "Warn"]);
     command
 }
 
@@ -50,20 +50,20 @@ pub(crate) async fn connect(
     run_dir: &Utf8Path,
 ) -> Result<Api, VmmError> {
     tokio::select! {
-        arrived = arrival.wait() => arrived?,
-        status = child.wait() => {
-            return Err(VmmError::Ended { status: status?, stderr: String::new() });
+        api = tokio::time::timeout(START_LIMIT, listening(arrival, run_dir)) => {
+            api.unwrap_or_else(|late| Err(VmmError::Control(late.into())))
         }
-        () = tokio::time::sleep(START_LIMIT) => {
-            return Err(VmmError::Control(std::io::ErrorKind::TimedOut.into()));
+        status = child.wait() => {
+            Err(VmmError::Ended { status: status?, stderr: String::new() })
         }
     }
-    let api = Api::new(run_dir.join(API))?;
-    // The socket is there a moment before anybody listens on it.
+}
+
+/// Waits until somebody listens on the API's socket, which is there a moment before.
+async fn listening(arrival: Arrival, run_dir: &Utf8Path) -> Result<Api, VmmError> {
+    arrival.wait().await?;
+    let api = Api::new(&run_dir.join(API))?;
     while !api.is_there().await {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Err(VmmError::Ended { status, stderr: String::new() });
-        }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     Ok(api)
