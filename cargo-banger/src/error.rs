@@ -7,6 +7,7 @@ use banger_lifecycle::error::{Cause, Error as RunError};
 use banger_lifecycle::event::Stage;
 use banger_lifecycle::exec::ExecError;
 use banger_lifecycle::image::ImageError;
+use banger_lifecycle::network::NetworkError;
 use banger_lifecycle::rundir::RunDirError;
 use banger_lifecycle::vmm::VmmError;
 use banger_protocol::reply::Failure;
@@ -121,8 +122,11 @@ impl From<std::io::Error> for CommandError {
 /// The exit status that a cause has in its stage.
 fn code_of(cause: &Cause, stage: Stage) -> u8 {
     match cause {
-        Cause::RunDir(RunDirError::NameTaken(_)) | Cause::NoSuchVm(_) => exit_code::USAGE,
-        Cause::Vmm(VmmError::Start { .. }) => exit_code::HOST_NOT_READY,
+        Cause::RunDir(RunDirError::NameTaken(_))
+        | Cause::NoSuchVm(_)
+        | Cause::Network(NetworkError::NoNetwork(_))
+        | Cause::Vmm(VmmError::Unsupported { .. }) => exit_code::USAGE,
+        Cause::Vmm(VmmError::Start { .. }) | Cause::Network(_) => exit_code::HOST_NOT_READY,
         Cause::Image(ImageError::MissingTool { .. }) => exit_code::HOST_NOT_READY,
         Cause::Image(_) | Cause::Layer(_) => exit_code::BUILD_FAILED,
         Cause::Sync(_) => exit_code::TRANSFER_FAILED,

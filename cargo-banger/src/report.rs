@@ -98,6 +98,7 @@ impl Reporter {
                     anstream::eprintln!("{BOLD}{stage:>10}{BOLD:#} {:.3} s", took.as_secs_f64());
                 }
             }
+            Event::Means { stage, means } => state.timings.by(stage, means),
             Event::Progress { what, done, total, .. } => {
                 self.progress(&mut state, what, done, total)
             }

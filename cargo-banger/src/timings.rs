@@ -10,17 +10,28 @@ use banger_lifecycle::event::Stage;
 pub(crate) struct Timings {
     started: Instant,
     stages: Vec<(Stage, Duration)>,
+    means: Vec<(Stage, String)>,
 }
 
 impl Timings {
     /// Counts from now.
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), stages: Vec::new() }
+        Self { started: Instant::now(), stages: Vec::new(), means: Vec::new() }
     }
 
     /// Adds a stage's time.
     pub(crate) fn add(&mut self, stage: Stage, took: Duration) {
         self.stages.push((stage, took));
+    }
+
+    /// Adds by what means a stage does its work.
+    pub(crate) fn by(&mut self, stage: Stage, means: String) {
+        self.means.push((stage, means));
+    }
+
+    fn means_of(&self, stage: Stage) -> Option<&str> {
+        let (_, means) = self.means.iter().rfind(|(this, _)| *this == stage)?;
+        Some(means)
     }
 
     fn of(&self, stage: Stage) -> Option<Duration> {
@@ -35,7 +46,9 @@ impl Timings {
         let share = |took: Duration| 100.0 * took.as_secs_f64() / total.as_secs_f64();
         let mut text = String::new();
         for (stage, took) in Stage::ALL.iter().filter_map(|s| Some((s, self.of(*s)?))) {
-            let _ = writeln!(text, "{stage:>10} {:>9.1} ms {:>4.0} %", ms(took), share(took));
+            let _ = write!(text, "{stage:>10} {:>9.1} ms {:>4.0} %", ms(took), share(took));
+            let means = self.means_of(*stage).map(|means| format!("  {means}"));
+            let _ = writeln!(text, "{}", means.unwrap_or_default());
         }
         let _ = writeln!(text, "{:>10} {:>9.1} ms", "total", ms(total));
         text
@@ -47,7 +60,13 @@ impl Timings {
             .iter()
             .filter_map(|stage| Some((stage.to_string(), round(self.of(*stage)?).into())))
             .collect();
-        serde_json::json!({ "unit": "ms", "stages": stages, "total": round(self.started.elapsed()) })
+        let means: serde_json::Map<_, _> = self
+            .means
+            .iter()
+            .map(|(stage, means)| (stage.to_string(), means.clone().into()))
+            .collect();
+        let total = round(self.started.elapsed());
+        serde_json::json!({ "unit": "ms", "stages": stages, "means": means, "total": total })
     }
 }
 

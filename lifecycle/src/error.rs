@@ -4,6 +4,7 @@ use crate::event::Stage;
 use crate::exec::ExecError;
 use crate::image::ImageError;
 use crate::layer::LayerError;
+use crate::network::NetworkError;
 use crate::overlay::OverlayError;
 use crate::rundir::RunDirError;
 use crate::session::SessionError;
@@ -34,6 +35,7 @@ pub enum Cause {
     Layer(#[from] LayerError),
     RunDir(#[from] RunDirError),
     Overlay(#[from] OverlayError),
+    Network(#[from] NetworkError),
     Template(#[from] TemplateError),
     Vmm(#[from] VmmError),
     Session(#[from] SessionError),
@@ -66,6 +68,7 @@ impl Cause {
             Self::Layer(error) => error.hint(),
             Self::RunDir(error) => error.hint(),
             Self::Overlay(error) => error.hint(),
+            Self::Network(error) => error.hint(),
             Self::Template(error) => error.hint(),
             Self::Vmm(error) => error.hint(),
             Self::Session(error) => error.hint(),

@@ -29,6 +29,8 @@ pub mod image;
 pub mod layer;
 // The private writable disks of one VM.
 pub mod overlay;
+// The network that a VM has to itself.
+pub mod network;
 // The SSH connection to a ready guest.
 pub mod session;
 // What the guest's own process of ours is told to do.

@@ -1,11 +1,11 @@
 //! Child processes that cannot outlive us, and tools whose failure says why.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
@@ -123,6 +123,29 @@ async fn run(command: &mut Command, stdin: Stdio) -> Result<Vec<u8>, ToolError> 
     let held = child.stdin.take();
     let output = child.wait_with_output().await.map_err(start)?;
     drop(held);
+    finish(program, output)
+}
+
+/// Runs a short tool with a text as its standard input, and waits for it here: where the end of a VM
+/// must not be left to a runtime that may be gone.
+pub(crate) fn run_tool_here(
+    command: &mut std::process::Command,
+    stdin: &str,
+) -> Result<Vec<u8>, ToolError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let start = |source| ToolError::Start { program: program.clone(), source };
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(start)?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // One that ends without reading says why itself.
+        pipe.write_all(stdin.as_bytes()).ok();
+    }
+    let output = child.wait_with_output().map_err(start)?;
+    finish(program, output)
+}
+
+/// The output of a tool that did its work.
+fn finish(program: String, output: Output) -> Result<Vec<u8>, ToolError> {
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -138,6 +161,11 @@ pub fn find_program(name: &str, path: Option<&OsStr>) -> Option<std::path::PathB
     own.chain(system).map(|dir| dir.join(name)).find(|file| {
         rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file()
     })
+}
+
+/// A program of the system's, as it is to be started: users' paths often lack its directory.
+pub(crate) fn system_program(name: &str) -> std::path::PathBuf {
+    find_program(name, None).unwrap_or_else(|| name.into())
 }
 
 /// The last `count` lines of a text, without blank ones at the end.

@@ -67,9 +67,10 @@ impl Given {
         literals.iter().map(check).collect()
     }
 
-    /// A text, or truth as a word for each of its values; the name alone is true.
-    pub(crate) fn switch(&self, words: [&str; 2], expected: &str) -> Result<String> {
-        let [no, yes] = words;
+    /// One of some words, of which the first stands for false and the second for true; the name alone
+    /// is true.
+    pub(crate) fn switch(&self, words: &[&str], expected: &str) -> Result<String> {
+        let (no, yes) = (words[0], words[1]);
         let word = match &self.value {
             Value::Absent => yes,
             Value::One(Lit::Bool(truth)) => {

@@ -77,6 +77,13 @@ pub enum Event {
         /// Which one.
         stage: Stage,
     },
+    /// By what means a stage does its work, where there is a choice.
+    Means {
+        /// Which one.
+        stage: Stage,
+        /// As a word or two: "dm-snapshot".
+        means: String,
+    },
     /// A stage ended, well or not.
     Finished {
         /// Which one.
@@ -144,6 +151,11 @@ impl Events {
     /// Sends an [`Event::Note`].
     pub fn note(&self, text: impl Into<String>) {
         self.send(Event::Note { text: text.into() });
+    }
+
+    /// Sends an [`Event::Means`].
+    pub fn means(&self, stage: Stage, means: impl Into<String>) {
+        self.send(Event::Means { stage, means: means.into() });
     }
 
     /// Sends an [`Event::Detail`].

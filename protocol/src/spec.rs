@@ -4,6 +4,7 @@
 //! form, so that bad input is refused before anything boots.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -297,13 +298,81 @@ words!(
 );
 words!(
     /// What the guest can reach.
-    Net, "network", "none or user", {
+    Net, "network", "none, auto, user or tap", {
         /// Nothing but the control channel.
         None = "none",
-        /// Outbound connections through the VMM's user networking.
+        /// Outbound connections by the means that the VMM has.
+        Auto = "auto",
+        /// Outbound connections through QEMU's user networking.
         User = "user",
+        /// A tap in a network namespace of the VM's own, with NAT that can be switched.
+        Tap = "tap",
     }
 );
+
+/// The private IPv4 network that VMs with a tap lease addresses from, two each.
+///
+/// Written as `10.231.0.0/16`; from `/8` to `/31`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NetPool {
+    first: Ipv4Addr,
+    length: u8,
+}
+
+impl NetPool {
+    /// The first and the last address, as numbers.
+    #[must_use]
+    pub fn range(self) -> (u32, u32) {
+        let first = u32::from(self.first);
+        (first, first | (u32::MAX >> self.length))
+    }
+}
+
+impl Default for NetPool {
+    fn default() -> Self {
+        Self { first: Ipv4Addr::new(10, 231, 0, 0), length: 16 }
+    }
+}
+
+impl FromStr for NetPool {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once('/');
+        let pool = parts.and_then(|(first, length)| {
+            let pool = Self { first: first.parse().ok()?, length: length.parse().ok()? };
+            let aligned = (8..=31).contains(&pool.length)
+                && u32::from(pool.first) & (u32::MAX >> pool.length) == 0;
+            (aligned && pool.first.is_private()).then_some(pool)
+        });
+        pool.ok_or_else(|| InvalidValue {
+            value: text.to_owned(),
+            what: "pool of addresses",
+            expected: "a private IPv4 network from /8 to /31, such as 10.231.0.0/16",
+        })
+    }
+}
+
+impl TryFrom<String> for NetPool {
+    type Error = InvalidValue;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<NetPool> for String {
+    fn from(pool: NetPool) -> Self {
+        pool.to_string()
+    }
+}
+
+impl fmt::Display for NetPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.length)
+    }
+}
 
 /// Everything about a VM that is not a file: its shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -323,6 +392,9 @@ pub struct VmSpec {
     pub init: Init,
     /// What the guest can reach.
     pub net: Net,
+    /// Where its addresses come from, if it has a tap.
+    #[serde(default)]
+    pub net_pool: NetPool,
     /// How long the guest may take to become ready, in ms.
     pub boot_timeout_ms: u64,
 }
@@ -337,6 +409,7 @@ impl Default for VmSpec {
             accel: Accel::Auto,
             init: Init::Quick,
             net: Net::None,
+            net_pool: NetPool::default(),
             boot_timeout_ms: 90_000,
         }
     }
@@ -375,6 +448,17 @@ mod tests {
         assert_eq!("1T".parse::<OverlaySize>().unwrap().to_string(), "1024G");
         for bad in ["", "G", "63", "2T", "8GB", "-1", "99999999999999999999G"] {
             assert!(bad.parse::<OverlaySize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pool_is_a_private_network() {
+        let pool: NetPool = "10.231.0.0/16".parse().unwrap();
+        assert_eq!(pool, NetPool::default());
+        assert_eq!(pool.range(), (0x0ae7_0000, 0x0ae7_ffff));
+        for bad in ["10.231.0.1/16", "8.8.8.0/24", "10.0.0.0/7", "10.0.0.0/32", "10.0.0.0", "x/8"] {
+            let error = bad.parse::<NetPool>().unwrap_err().to_string();
+            assert!(error.contains(&format!("`{bad}`")), "{error}");
         }
     }
 

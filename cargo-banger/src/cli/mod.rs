@@ -89,6 +89,11 @@ pub(crate) enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Switch whether a running VM with a tap reaches beyond this host
+    Nat {
+        #[command(subcommand)]
+        command: NatCommand,
+    },
     /// Remove what dead runs left and what is not in use
     Gc(GcArgs),
     /// Print the settings in force and where each came from
@@ -192,6 +197,27 @@ pub(crate) enum TemplateCommand {
         /// Their keys, or the starts of them
         #[arg(required = true)]
         keys: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NatCommand {
+    /// Let it reach out, under an address of this host
+    Up {
+        /// The VM
+        name: String,
+    },
+    /// Let it reach this host only; what it has open stands still
+    Down {
+        /// The VM
+        name: String,
+    },
+    /// Print `up` or `down`
+    Status {
+        /// The VM
+        name: String,
+        #[command(flatten)]
+        json: JsonArgs,
     },
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct VmArgs {
     /// How much the guest may write to its root disk [default: 8G]
     #[arg(long, value_name = "SIZE")]
     overlay_size: Option<String>,
-    /// The VMM: auto or qemu
+    /// The VMM: auto, qemu or firecracker [default: auto, which is qemu]
     #[arg(long, value_name = "VMM")]
     vmm: Option<String>,
     /// The accelerator: auto, kvm or tcg [default: auto]
@@ -26,9 +26,12 @@ pub(crate) struct VmArgs {
     /// Process 1 of the guest: quick or systemd [default: quick]
     #[arg(long, value_name = "INIT")]
     init: Option<String>,
-    /// Let the guest open connections to the outside [default: none]
-    #[arg(long, value_name = "NET", num_args = 0..=1, default_missing_value = "user", require_equals = true)]
+    /// Let the guest open connections to the outside: auto, user or tap [default: none]
+    #[arg(long, value_name = "NET", num_args = 0..=1, default_missing_value = "auto", require_equals = true)]
     net: Option<String>,
+    /// Private network that VMs with a tap lease addresses from [default: 10.231.0.0/16]
+    #[arg(long, value_name = "NETWORK")]
+    net_pool: Option<String>,
     /// How long the guest may take to become ready [default: 90s]
     #[arg(long, value_name = "TIME")]
     boot_timeout: Option<String>,
@@ -94,6 +97,7 @@ impl VmArgs {
             ("accel", &self.accel),
             ("init", &self.init),
             ("net", &self.net),
+            ("net-pool", &self.net_pool),
             ("boot-timeout", &self.boot_timeout),
             ("rootfs", &self.rootfs),
             ("kernel", &self.kernel),

@@ -6,6 +6,7 @@ pub(crate) mod gc;
 pub(crate) mod image;
 pub(crate) mod init;
 pub(crate) mod manual;
+mod nat;
 pub(crate) mod nextest;
 pub(crate) mod run;
 pub(crate) mod runner;
@@ -80,6 +81,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,
         Command::Stop { names } => vms::stop(&names, context).await,
+        Command::Nat { command } => nat::nat(&command, context),
         Command::Gc(args) => gc::gc(&args, context).await,
         Command::Config(args) => config::config(&args, context).await,
         Command::Completions { shell } => manual::completions(shell),

@@ -53,6 +53,7 @@ impl Effective {
                 accel: find("accel").parse()?,
                 init: find("init").parse()?,
                 net: net(find("net"))?,
+                net_pool: find("net-pool").parse()?,
                 boot_timeout_ms: millis(duration(find("boot-timeout"))?),
             },
             vcpu_is_auto: vcpu.text == "auto",
@@ -76,10 +77,10 @@ impl Effective {
     }
 }
 
-/// `true` and `false` are accepted for the network too: `--net` alone means user networking.
+/// `true` and `false` are accepted for the network too: `--net` alone leaves the means to us.
 fn net(resolved: &Resolved) -> Result<Net, CommandError> {
     match resolved.text.as_str() {
-        "true" => Ok(Net::User),
+        "true" => Ok(Net::Auto),
         "false" => Ok(Net::None),
         _ => resolved.parse(),
     }

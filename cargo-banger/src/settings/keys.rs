@@ -43,7 +43,19 @@ pub(crate) const KEYS: &[Key] = &[
     key("vmm", "BANGER_VMM", "auto", "the VMM: qemu or firecracker; auto is qemu"),
     key("accel", "BANGER_ACCEL", "auto", "the accelerator: auto, kvm or tcg"),
     key("init", "BANGER_INIT", "quick", "process 1 of the guest: quick or systemd"),
-    key("net", "BANGER_NET", "none", "what the guest reaches: none or user"),
+    key(
+        "net",
+        "BANGER_NET",
+        "none",
+        "what the guest reaches: none, or the outside by user networking (user), a tap with NAT \
+         (tap), or that of both which its VMM has (auto)",
+    ),
+    key(
+        "net-pool",
+        "BANGER_NET_POOL",
+        "10.231.0.0/16",
+        "the private network that VMs with a tap lease addresses from",
+    ),
     key(
         "boot-timeout",
         "BANGER_BOOT_TIMEOUT",

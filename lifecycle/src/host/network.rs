@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::finding::{Finding, Purpose, Remedy, State};
 use super::identity::Identity;
 use super::storage::open_device;
+use super::tools;
 
 /// A lookup of a name, under way on a thread of its own: the resolver has no time limit.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ pub fn tap(root: &Utf8Path, identity: &Identity) -> Result<(), Errno> {
 #[must_use]
 pub fn tap_finding(opened: Result<(), Errno>) -> Finding {
     let ready = |detail: &str| Finding::ready("tap", "tap devices", Purpose::Optional, detail);
-    let cost = "guests reach out through QEMU's user networking only";
+    let cost = tools::NO_TAPS;
     match opened {
         Ok(()) => ready("can be made"),
         Err(Errno::ACCESS | Errno::PERM) => {

@@ -5,6 +5,7 @@ use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::finding::{Finding, Purpose, Remedy, State};
+use super::tools;
 
 /// What the first run writes: an image while it is built, and the layers. In bytes.
 pub const NEEDED: u64 = 4 << 30;
@@ -73,7 +74,7 @@ pub fn device_mapper(root: &Utf8Path) -> Result<(), Errno> {
 pub fn device_mapper_finding(opened: Result<(), Errno>) -> Finding {
     let ready =
         |detail: &str| Finding::ready("device-mapper", "device-mapper", Purpose::Optional, detail);
-    let cost = "overlays are qcow2 files, not dm snapshots";
+    let cost = tools::COPIES;
     match opened {
         Ok(()) => ready("can be used"),
         Err(Errno::ACCESS | Errno::PERM) => ready("for root only").but(State::Missing, cost),

@@ -56,6 +56,10 @@ const fn tool(
 
 const LONG: &[&str] = &["--version"];
 const SHORT: &[&str] = &["-V"];
+/// What an absence costs where Firecracker is used.
+pub(super) const COPIES: &str =
+    "each Firecracker VM copies its root disk, in place of a dm snapshot";
+pub(super) const NO_TAPS: &str = "no VM has a tap; QEMU's user networking is as it was";
 const NO_IDS: &str = "no image can be built without root";
 
 /// Every program, in the order in which a run needs it.
@@ -83,6 +87,7 @@ pub const TOOLS: &[Tool] = &[
     },
     Tool {
         package: None,
+        minimum: Some(Version::new(1, 8)),
         ..tool(
             "firecracker",
             LONG,
@@ -91,6 +96,9 @@ pub const TOOLS: &[Tool] = &[
             "`--vmm firecracker` starts no VM; QEMU runs all others",
         )
     },
+    tool("dmsetup", LONG, Purpose::Optional, Package::Dmsetup, COPIES),
+    tool("ip", SHORT, Purpose::Optional, Package::Iproute, NO_TAPS),
+    tool("nft", LONG, Purpose::Optional, Package::Nftables, NO_TAPS),
 ];
 
 /// What was found of a program.

@@ -1,4 +1,4 @@
-//! The files that one boot needs: kernel, initrd and a root disk of its own.
+//! What one boot needs: kernel, initrd and a root disk of its own.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -7,36 +7,72 @@ use tokio::io::AsyncWriteExt as _;
 use super::boot_files::{self, BootFiles};
 use super::engine::Engine;
 use crate::error::Cause;
+use crate::overlay::dm_snapshot::Snapshot;
 use crate::overlay::qcow2::{self, Backing};
-use crate::overlay::{DiskFormat, blank, raw};
+use crate::overlay::{RootOverlay, blank, raw};
 use crate::rundir::RunDir;
 use crate::spec::VmSpec;
 use crate::template::{INITRD, OVERLAY, Template, VMLINUX};
 use crate::vmm::{Config, Disk, Memory, clock};
 
 /// Paths of files that are there.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct BootSet {
     pub(super) kernel: Utf8PathBuf,
     pub(super) initrd: Utf8PathBuf,
-    pub(super) root: Utf8PathBuf,
+    pub(super) root: RootDisk,
+}
+
+/// A root disk. Dropping it removes what it has outside its directory.
+#[derive(Debug)]
+pub(super) struct RootDisk {
+    /// The file, or device, that the VMM opens.
+    pub(super) path: Utf8PathBuf,
+    /// What the device is, where it is one.
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+impl RootDisk {
+    /// A file.
+    pub(super) fn file(path: Utf8PathBuf) -> Self {
+        Self { path, snapshot: None }
+    }
+
+    /// Whether what the guest wrote is lost, as the host had no room for it.
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(Snapshot::is_spoiled)
+    }
+}
+
+impl From<Snapshot> for RootDisk {
+    fn from(snapshot: Snapshot) -> Self {
+        Self { path: snapshot.device().to_owned(), snapshot: Some(snapshot) }
+    }
 }
 
 impl BootSet {
-    /// Makes what a boot needs in a directory.
+    /// Makes what a boot needs in a directory, for the VM of a run.
     pub(super) async fn make(
         boot: &BootFiles,
         spec: &VmSpec,
         engine: &Engine,
         segment: &[u8],
+        run: &RunDir,
         dir: &Utf8Path,
     ) -> Result<Self, Cause> {
         let (rootfs, size) = (boot.rootfs(), root_size(boot, spec)?);
-        let root = dir.join(engine.root_disk());
-        match engine.disk_format() {
-            DiskFormat::Qcow2 => qcow2::create(&root, &rootfs, Backing::Raw, Some(size)).await?,
-            DiskFormat::Raw => raw::copy_larger(&rootfs, &root, size).await?,
-        }
+        let file = dir.join(engine.root_disk());
+        let root = match engine.root {
+            RootOverlay::Qcow2 => {
+                qcow2::create(&file, &rootfs, Backing::Raw, Some(size)).await?;
+                RootDisk::file(file)
+            }
+            RootOverlay::Copy => {
+                raw::copy_larger(&rootfs, &file, size).await?;
+                RootDisk::file(file)
+            }
+            RootOverlay::Snapshot => Snapshot::create(&run.handle(), &rootfs, &file, size)?.into(),
+        };
         let initrd = dir.join(INITRD);
         write_initrd(&initrd, &boot.initrd(), segment).await?;
         let kernel = match boot.own_kernel() {
@@ -50,18 +86,30 @@ impl BootSet {
         Ok(Self { kernel, initrd, root })
     }
 
-    /// Makes a clone's root disk in a directory; the rest is the template's.
+    /// Makes a clone's root disk; the rest is the template's.
     pub(super) async fn of_template(
         boot: &BootFiles,
+        spec: &VmSpec,
         template: &Template,
         engine: &Engine,
-        dir: &Utf8Path,
+        run: &RunDir,
     ) -> Result<Self, Cause> {
-        let root = dir.join(engine.root_disk());
-        match engine.disk_format() {
-            DiskFormat::Qcow2 => blank::copy(&template.file(OVERLAY), &root)?,
-            DiskFormat::Raw => raw::copy(&template.file(engine.root_disk()), &root).await?,
-        }
+        let file = run.path().join(engine.root_disk());
+        let root = match engine.root {
+            RootOverlay::Qcow2 => {
+                blank::copy(&template.file(OVERLAY), &file)?;
+                RootDisk::file(file)
+            }
+            RootOverlay::Copy => {
+                raw::copy(&template.file(engine.root_disk()), &file).await?;
+                RootDisk::file(file)
+            }
+            RootOverlay::Snapshot => {
+                raw::copy(&template.file(engine.root_disk()), &file).await?;
+                let (rootfs, size) = (boot.rootfs(), root_size(boot, spec)?);
+                Snapshot::open(&run.handle(), &rootfs, &file, size)?.into()
+            }
+        };
         let kernel = match boot.own_kernel() {
             Some(_) => template.file(VMLINUX),
             None => boot.image_kernel(),
@@ -71,7 +119,7 @@ impl BootSet {
 
     /// The VM that these files make up, with its disks and memory.
     pub(super) fn config(
-        self,
+        &self,
         run_dir: &RunDir,
         spec: &VmSpec,
         engine: &Engine,
@@ -85,11 +133,12 @@ impl BootSet {
             vmm: engine.vmm,
             program: engine.program.clone(),
             accelerator: engine.accelerator,
-            kernel: self.kernel,
-            initrd: self.initrd,
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
             console_log: run_dir.path().join("console.log"),
             disks,
             tsc_khz: boots.then(|| clock::told_at_boot(engine.accelerator)).flatten(),
+            namespace: None,
             spec: spec.clone(),
             memory,
         }

@@ -120,19 +120,28 @@ impl Prepared {
 
     /// Gives the guest its address, and sees that somebody in it listens.
     async fn give_address(&self, vmm: &mut Vmm) -> Result<(), VmmError> {
-        if self.engine.address().is_none() {
+        let mut told = Batch::new();
+        if self.engine.has_vsock() {
             // No sshd of its past stands still: each connection starts one.
-            return vmm.perform(IDENTITY, &self.identity.randomness(), IDENTITY_LIMIT).await;
+            told = self.identity.randomness();
         }
-        vmm.perform("getting its address", &self.identity.address(), IDENTITY_LIMIT).await
+        if self.engine.has_link() {
+            told = told.then(&self.identity.address());
+        }
+        vmm.perform("getting its address", &told, IDENTITY_LIMIT).await
     }
 
     /// Replaces a clone's files by those of a boot.
     async fn turn_cold(&mut self) -> Result<(), Cause> {
-        let dir = self.run_dir.path();
-        let set =
-            BootSet::make(&self.boot, &self.config.spec, &self.engine, &self.segment, dir).await?;
-        (self.config.kernel, self.config.initrd) = (set.kernel, set.initrd);
+        let Self { boot, engine, segment, run_dir, root, config, .. } = &mut *self;
+        // What stands under the same names goes first.
+        if let Some(snapshot) = root.snapshot.take() {
+            snapshot.remove().map_err(std::io::Error::other)?;
+            fs_err::remove_file(run_dir.path().join(engine.root_disk()))?;
+        }
+        let dir = run_dir.path();
+        let set = BootSet::make(boot, &config.spec, engine, segment, run_dir, dir).await?;
+        (config.kernel, config.initrd, *root) = (set.kernel, set.initrd, set.root);
         self.config.memory = Memory::Private;
         (self.mounted, self.in_place) = (Vec::new(), false);
         self.config.tsc_khz = clock::told_at_boot(self.config.accelerator);

@@ -14,9 +14,10 @@ use camino::Utf8Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 
-use super::boot_set::{BootSet, root_size};
+use super::boot_set::{BootSet, RootDisk, root_size};
 use super::engine::Engine;
 use super::plan::Host;
+use super::prepared::network;
 use super::ready::{ssh_config, step, wait_for_systemd};
 use super::slots::Slots;
 use super::{Plan, identity};
@@ -24,9 +25,10 @@ use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::exec::{GuestCommand, stream};
+use crate::network::namespace_path;
 use crate::overlay::{DiskFormat, qcow2, raw};
 use crate::rundir::run::control_path;
-use crate::rundir::{Layout, RunDir};
+use crate::rundir::{Layout, Record, RunDir};
 use crate::session::{Keys, Master, SshConfig};
 use crate::spec::{Init, VmmKind};
 use crate::sync::sftp_options;
@@ -51,9 +53,12 @@ pub(super) async fn cast(
 ) -> Result<(), Error> {
     let layout = host.layout;
     let run_dir = RunDir::create(layout, None).await.during(Stage::Template)?;
+    let mut record = noted(plan, engine, layout, &run_dir).during(Stage::Template)?;
+    let _network = network(&mut record, &plan.spec).during(Stage::Template)?;
     let config = config(plan, engine, segment, host, made, &run_dir).await;
-    let config = config.during(Stage::Template)?;
-    let mut vmm = launch(plan, engine, layout, &config, &run_dir).await?;
+    let (mut config, _root) = config.during(Stage::Template)?;
+    config.namespace = record.meta.network.as_ref().map(namespace_path);
+    let mut vmm = launch(record, &config, &run_dir).await?;
     let limit = Duration::from_millis(plan.spec.boot_timeout_ms);
     let control = control_path(layout, run_dir.name());
     let outcome = async {
@@ -75,16 +80,25 @@ pub(super) async fn cast(
     }
 }
 
-/// Writes down what is to be started, and starts it; none of a plan's own disks is in it.
-pub(super) async fn launch(
+/// Writes down what the VM will have; none of a plan's own disks is in it.
+pub(super) fn noted(
     plan: &Plan,
     engine: &Engine,
     layout: &Layout,
+    run_dir: &RunDir,
+) -> Result<Record, Cause> {
+    let mut record = plan.record(layout, run_dir, engine);
+    record.meta.owns.clear();
+    record.write(run_dir.path())?;
+    Ok(record)
+}
+
+/// Writes down what is to be started, and starts it.
+pub(super) async fn launch(
+    mut record: Record,
     config: &Config,
     run_dir: &RunDir,
 ) -> Result<Vmm, Error> {
-    let mut record = plan.record(layout, run_dir, engine);
-    record.meta.owns.clear();
     record.config = config.record();
     record.write(run_dir.path()).during(Stage::Template)?;
     Vmm::launch(config, run_dir.path(), false).await.during(Stage::Boot)
@@ -104,8 +118,8 @@ async fn config(
     host: Host<'_>,
     made: &Utf8Path,
     run_dir: &RunDir,
-) -> Result<Config, Cause> {
-    let set = BootSet::make(&plan.boot, &plan.spec, engine, segment, made).await?;
+) -> Result<(Config, RootDisk), Cause> {
+    let set = BootSet::make(&plan.boot, &plan.spec, engine, segment, run_dir, made).await?;
     let memory = made.join(MEMORY);
     // Only its owner may read it; QEMU would leave that to the umask.
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&memory)?;
@@ -113,8 +127,8 @@ async fn config(
         file.set_len(u64::from(plan.spec.ram.get()) << 20)?;
     }
     let slots = Slots { layers: &[], workspace: None, vmm: engine.vmm };
-    let disks = slots.disks(&set.root, host.layout, run_dir.path()).await?;
-    Ok(set.config(run_dir, &plan.spec, engine, disks, Memory::Kept(memory)))
+    let disks = slots.disks(&set.root.path, host.layout, run_dir.path()).await?;
+    Ok((set.config(run_dir, &plan.spec, engine, disks, Memory::Kept(memory)), set.root))
 }
 
 /// Does what a first user of the guest would do, so that clones find it in memory, and leaves.
@@ -157,8 +171,11 @@ pub(super) async fn freeze(
             let size = root_size(&plan.boot, &plan.spec)?;
             qcow2::create_ahead(&made.join(OVERLAY), &place.join(ROOT), size).await?;
         }
-        // It writes out all memory, most of which was never used.
-        DiskFormat::Raw => raw::dig_holes(&made.join(MEMORY)).await?,
+        // Most of memory was never used; where the root disk grew, its inode tables are zeros.
+        DiskFormat::Raw => {
+            raw::dig_holes(&made.join(MEMORY)).await?;
+            raw::dig_holes(&made.join(engine.root_disk())).await?;
+        }
     }
     Ok(())
 }

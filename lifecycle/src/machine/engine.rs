@@ -2,20 +2,23 @@
 //!
 //! | VMM | needs | can |
 //! |---|---|---|
-//! | Firecracker | its program, usable KVM | vsock; no network yet |
-//! | QEMU | its program | KVM or emulation, user networking |
+//! | Firecracker | its program, usable KVM | vsock; with root dm snapshots, and taps with NAT |
+//! | QEMU | its program | KVM or emulation, user networking, qcow2 |
 //!
-//! QEMU unless somebody asks for the other, whose disks are whole copies; what is asked for and
-//! cannot be is an error, never something else.
+//! QEMU unless somebody asks for the other; what is asked for and cannot be is an error, never
+//! something else.
 
 use camino::Utf8PathBuf;
 
 use super::plan::Host;
-use crate::overlay::DiskFormat;
+use crate::event::Stage;
+use crate::network;
+use crate::overlay::{DiskFormat, RootOverlay, dm_snapshot};
 use crate::process::find_program;
-use crate::seed::Address;
-use crate::spec::{Accel, Net, VmSpec, VmmKind};
-use crate::template::{ROOT, ROOT_RAW};
+use crate::seed::Seed;
+use crate::session::Keys;
+use crate::spec::{Accel, Init, Net, VmSpec, VmmKind};
+use crate::template::{ROOT, ROOT_COW, ROOT_RAW};
 use crate::vmm::{Accelerator, VmmError, firecracker, qemu};
 
 /// A VMM, decided.
@@ -24,20 +27,29 @@ pub(super) struct Engine {
     pub(super) vmm: VmmKind,
     pub(super) program: Utf8PathBuf,
     pub(super) accelerator: Accelerator,
+    pub(super) root: RootOverlay,
+    /// What the guest reaches, and how: not `auto` any more.
+    pub(super) net: Net,
 }
 
 impl Engine {
     /// Decides, and says so where it is the slow one.
     pub(super) fn choose(spec: &VmSpec, host: Host<'_>) -> Result<Self, VmmError> {
         let vmm = spec.vmm.unwrap_or(VmmKind::Qemu);
-        let (program, accelerator) = match vmm {
-            VmmKind::Qemu => (qemu::PROGRAM, accelerator(spec, host)),
+        let net = network(vmm, spec.net, host)?;
+        let (program, accelerator, root) = match vmm {
+            VmmKind::Qemu => (qemu::PROGRAM, accelerator(spec, host), RootOverlay::Qcow2),
             VmmKind::Firecracker => match obstacle(spec, host) {
                 Some(error) => return Err(error),
-                None => (firecracker::PROGRAM, Accelerator::Kvm),
+                None if dm_snapshot::is_available(host.path) => {
+                    (firecracker::PROGRAM, Accelerator::Kvm, RootOverlay::Snapshot)
+                }
+                None => (firecracker::PROGRAM, Accelerator::Kvm, RootOverlay::Copy),
             },
         };
-        Ok(Self { vmm, program: find(program, host), accelerator })
+        host.events.means(Stage::Overlay, root.as_str());
+        host.events.means(Stage::Boot, format!("{vmm}, {}", accelerator.as_str()));
+        Ok(Self { vmm, program: find(program, host), accelerator, root, net })
     }
 
     /// What kind of disks it takes.
@@ -48,39 +60,60 @@ impl Engine {
         }
     }
 
-    /// The root disk's name among a VM's and a template's files.
+    /// The name, among a VM's and a template's files, of what the guest writes to its root disk.
     pub(super) fn root_disk(&self) -> &'static str {
-        match self.disk_format() {
-            DiskFormat::Qcow2 => ROOT,
-            DiskFormat::Raw => ROOT_RAW,
+        match self.root {
+            RootOverlay::Qcow2 => ROOT,
+            RootOverlay::Snapshot => ROOT_COW,
+            RootOverlay::Copy => ROOT_RAW,
         }
     }
 
-    /// The guest's address on the link to it, where there is one.
-    pub(super) fn address(&self) -> Option<Address> {
-        (self.vmm == VmmKind::Qemu).then_some(qemu::ADDRESS)
+    /// Whether the guest is reached over vsock, and not over a network.
+    pub(super) fn has_vsock(&self) -> bool {
+        self.vmm == VmmKind::Firecracker
     }
 
-    /// The root disk's device, where the guest sees no serial numbers.
-    pub(super) fn root_device(&self) -> Option<&'static str> {
-        (self.vmm == VmmKind::Firecracker).then_some("/dev/vda")
+    /// Whether the guest has a network device.
+    pub(super) fn has_link(&self) -> bool {
+        !self.has_vsock() || self.net == Net::Tap
     }
+
+    /// What its guests are told at boot; to those of Firecracker disks have no serial numbers.
+    pub(super) fn seed<'a>(&self, init: Init, keys: &'a Keys) -> Seed<'a> {
+        let root = (self.vmm == VmmKind::Firecracker).then_some("/dev/vda");
+        Seed { init, has_link: self.has_link(), has_vsock: self.has_vsock(), root, keys }
+    }
+}
+
+/// By what means the guest reaches out.
+fn network(vmm: VmmKind, net: Net, host: Host<'_>) -> Result<Net, VmmError> {
+    match (vmm, net) {
+        (_, Net::None) => Ok(Net::None),
+        (VmmKind::Qemu, Net::Auto | Net::User) => Ok(Net::User),
+        (VmmKind::Qemu, Net::Tap) => {
+            Err(unsupported(vmm, "taps (`--net=tap`)", "`--net=user`, or `--vmm firecracker`"))
+        }
+        (VmmKind::Firecracker, Net::User) => {
+            let hint = "`--net=tap` with root, or `--vmm qemu`";
+            Err(unsupported(vmm, "user networking (`--net=user`)", hint))
+        }
+        (VmmKind::Firecracker, Net::Auto | Net::Tap) => match network::obstacle(host.path) {
+            Some(hint) => Err(unsupported(vmm, "outbound network (`--net`) here", hint)),
+            None => Ok(Net::Tap),
+        },
+    }
+}
+
+fn unsupported(vmm: VmmKind, what: &str, hint: &str) -> VmmError {
+    VmmError::Unsupported { vmm, what: what.to_owned(), hint: hint.to_owned() }
 }
 
 /// Why Firecracker cannot run such a VM here.
 fn obstacle(spec: &VmSpec, host: Host<'_>) -> Option<VmmError> {
-    let unsupported = |what: &str, hint: &str| {
-        Some(VmmError::Unsupported {
-            vmm: VmmKind::Firecracker,
-            what: what.to_owned(),
-            hint: hint.to_owned(),
-        })
-    };
+    let unsupported = |what: &str, hint: &str| Some(unsupported(VmmKind::Firecracker, what, hint));
     if spec.accel == Accel::Tcg {
         return unsupported("emulation (`--accel tcg`)", "`--vmm qemu` emulates");
-    }
-    if spec.net != Net::None {
-        return unsupported("outbound network (`--net`)", "`--vmm qemu` has user networking");
     }
     if spec.accel == Accel::Auto && !host.kvm.usable {
         let reason = host.kvm.reason.as_ref();

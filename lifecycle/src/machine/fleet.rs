@@ -5,6 +5,9 @@ use std::io;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::exec::{GuestCommand, terminal};
+use crate::network::nat::Nat;
+use crate::network::{self, NetworkError};
+use crate::rundir::record::NetworkRecord;
 use crate::rundir::run::{control_path, guard_path};
 use crate::rundir::{FileLock, Layout, Record};
 use crate::session::{Master, SshConfig};
@@ -62,6 +65,31 @@ pub async fn enter(
     let status = terminal::run(&master, &command).await.during(Stage::Command);
     master.close().await;
     status
+}
+
+/// Whether a VM reaches beyond this host.
+///
+/// # Errors
+/// Where there is no such VM, it has no network of its own, or `nft` fails.
+pub fn nat(layout: &Layout, name: &VmName) -> Result<Nat, Error> {
+    let network = network_of(layout, name)?;
+    network::nat::status(&network).during(Stage::Connect)
+}
+
+/// Switches that, also while it is in use.
+///
+/// # Errors
+/// As [`nat`].
+pub fn switch_nat(layout: &Layout, name: &VmName, to: Nat) -> Result<(), Error> {
+    let network = network_of(layout, name)?;
+    network::nat::switch(&network, to).during(Stage::Connect)
+}
+
+fn network_of(layout: &Layout, name: &VmName) -> Result<NetworkRecord, Error> {
+    let record = Record::read(&layout.runs().join(name.as_str()))
+        .ok_or_else(|| Cause::NoSuchVm(name.clone()).during(Stage::Connect))?;
+    let network = record.meta.network.ok_or_else(|| NetworkError::NoNetwork(name.clone()));
+    network.during(Stage::Connect)
 }
 
 /// Stops a VM, attended or not, and removes all that was its own.

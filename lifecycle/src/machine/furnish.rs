@@ -20,8 +20,8 @@ use std::time::{Duration, SystemTime};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
-use super::boot_set::BootSet;
-use super::cast::{freeze, launch};
+use super::boot_set::{BootSet, RootDisk};
+use super::cast::{freeze, launch, noted};
 use super::engine::Engine;
 use super::plan::Host;
 use super::prepared::programs;
@@ -199,7 +199,8 @@ impl Furnished<'_> {
         let run_dir = RunDir::create(self.host.layout, None).await.during(Stage::Template)?;
         let config = self.config(made, &run_dir).await.during(Stage::Template)?;
         let Self { plan, engine, host, .. } = self;
-        let mut vmm = launch(plan, engine, host.layout, &config, &run_dir).await?;
+        let record = noted(plan, engine, host.layout, &run_dir).during(Stage::Template)?;
+        let mut vmm = launch(record, &config, &run_dir).await?;
         let outcome = async {
             let state = self.base.file(STATE);
             let restored = tokio::time::timeout(RESTORE_LIMIT, vmm.restore(&state)).await;
@@ -252,10 +253,11 @@ impl Furnished<'_> {
             Some(_) => made.join(VMLINUX),
             None => plan.boot.image_kernel(),
         };
-        let set = BootSet { kernel, initrd: made.join(INITRD), root: made.join(ROOT) };
+        let set =
+            BootSet { kernel, initrd: made.join(INITRD), root: RootDisk::file(made.join(ROOT)) };
         let slots =
             Slots { layers: &furniture.layers, workspace: work.as_deref(), vmm: VmmKind::Qemu };
-        let disks = slots.disks(&set.root, self.host.layout, run_dir.path()).await?;
+        let disks = slots.disks(&set.root.path, self.host.layout, run_dir.path()).await?;
         Ok(set.config(run_dir, &plan.spec, self.engine, disks, Memory::Continued(memory)))
     }
 }

@@ -1,5 +1,6 @@
 //! A ready guest: commands, files, and the end.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::session::Master;
 use crate::spec::VmName;
 use crate::sync::{pull, sftp_options};
 use crate::teardown::remains;
-use crate::vmm::Vmm;
+use crate::vmm::{Vmm, VmmError};
 
 /// How long the guest may take to write out the workspace disk.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
@@ -121,6 +122,11 @@ impl Guest {
         let _stage = stages::start(&events, Stage::Command);
         let result = self.attend(&mark, &command, streams, &mut interrupt).await;
         match result {
+            // It may have met the end of its disk.
+            Ok(status) if status != 0 && self.prepared.root.is_spoiled() => {
+                let cause = VmmError::HostDiskFull("root".to_owned()).into();
+                Err(self.failed(Stage::Command, cause).await)
+            }
             Ok(status) => Ok(status),
             Err(cause) => Err(self.failed(Stage::Command, cause).await),
         }
@@ -231,7 +237,13 @@ impl Guest {
         let frozen = self.freeze().await;
         let Self { mounted, master, vmm, prepared, .. } = self;
         tokio::join!(master.close(), vmm.kill());
-        let Prepared { workspace_disk, run_dir, .. } = prepared;
+        let Prepared { workspace_disk, root, network, run_dir, .. } = prepared;
+        if let Some(snapshot) = root.snapshot {
+            snapshot.remove().map_err(io::Error::other).during(Stage::Teardown)?;
+        }
+        if let Some(network) = network {
+            network.remove().during(Stage::Teardown)?;
+        }
         let mut report = Shutdown::default();
         if let (Some(disk), Some(mounted), true) = (workspace_disk, mounted, frozen)
             && (mounted.changed || (mounted.builds && disk.dirty().during(Stage::Teardown)?))
@@ -256,7 +268,7 @@ impl Guest {
     /// Where its record cannot be written; the VM ends then.
     pub fn keep(self) -> Result<VmName, Error> {
         let Self { master, vmm, prepared, .. } = self;
-        let Prepared { mut record, mut run_dir, workspace_disk, .. } = prepared;
+        let Prepared { mut record, mut run_dir, workspace_disk, root, network, .. } = prepared;
         record.meta.kept = true;
         record.write(run_dir.path()).during(Stage::Teardown)?;
         drop(master);
@@ -264,6 +276,12 @@ impl Guest {
         if let Some(disk) = workspace_disk {
             // The VM goes on writing to it; `stop` or a sweep removes it with the record.
             std::mem::forget(disk);
+        }
+        if let Some(snapshot) = root.snapshot {
+            snapshot.leave();
+        }
+        if let Some(network) = network {
+            network.leave();
         }
         vmm.release();
         Ok(record.meta.name)

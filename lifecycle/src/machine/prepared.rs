@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::boot_set::BootSet;
+use super::boot_set::{BootSet, RootDisk};
 use super::cast::cast;
 use super::engine::Engine;
 use super::furnish::Furniture;
@@ -16,13 +16,14 @@ use crate::agent::{Batch, Mount};
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::{Events, Stage};
 use crate::layer::{self, CARGO_CONFIG, Layer, LayerKind, VENDOR_MOUNT};
-use crate::overlay::WorkspaceDisk;
+use crate::network::{self, Network, namespace_path};
+use crate::overlay::{RootOverlay, WorkspaceDisk, dm_snapshot};
 use crate::rundir::record::Meta;
 use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
-use crate::seed::{CARGO_HOME, Seed};
+use crate::seed::CARGO_HOME;
 use crate::session::Keys;
-use crate::spec::Net;
+use crate::spec::{Net, VmSpec};
 use crate::template::{Content, MEMORY, Template, TemplateStore, WORK_OVERLAY};
 use crate::vmm::{Config, Memory, VmmError};
 
@@ -49,6 +50,8 @@ pub struct Prepared {
     pub(super) control: Utf8PathBuf,
     pub(super) scans: Option<Scans>,
     pub(super) workspace_disk: Option<WorkspaceDisk>,
+    pub(super) root: RootDisk,
+    pub(super) network: Option<Network>,
     pub(super) run_dir: RunDir,
     pub(super) record: Record,
     pub(super) may_be_kept: bool,
@@ -112,8 +115,7 @@ impl Plan {
     pub async fn prepare(self, host: Host<'_>) -> Result<Prepared, Error> {
         let engine = Engine::choose(&self.spec, host).map_err(Cause::from).during(Stage::Check)?;
         let keys = Keys::ensure(&host.layout.keys()).await.during(Stage::Overlay)?;
-        let (address, root) = (engine.address(), engine.root_device());
-        let segment = Seed { init: self.spec.init, address, root, keys: &keys }.segment();
+        let segment = engine.seed(self.spec.init, &keys).segment();
         let template = match self.start {
             Start::Cold => None,
             Start::Template => self.template(&engine, &keys, &segment, host).await?,
@@ -206,31 +208,34 @@ impl Plan {
         origin: Option<Origin>,
         host: Host<'_>,
     ) -> Result<Prepared, Cause> {
-        let Claimed { run_dir, record, workspace_disk, scans } = claimed;
+        let Claimed { run_dir, mut record, workspace_disk, scans } = claimed;
+        let network = network(&mut record, &self.spec)?;
         let (set, memory) = match &origin {
             Some(Origin { template: (_, template), workspace, .. }) => {
                 if let (Some(disk), true) = (&workspace_disk, workspace) {
                     disk.start_from(&template.file(WORK_OVERLAY))?;
                 }
-                let set = BootSet::of_template(&self.boot, template, &engine, run_dir.path());
+                let Self { boot, spec, .. } = &self;
+                let set = BootSet::of_template(boot, spec, template, &engine, &run_dir);
                 (set.await?, Memory::Template(template.file(MEMORY)))
             }
             None => {
-                let dir = run_dir.path();
-                let set = BootSet::make(&self.boot, &self.spec, &engine, &segment, dir).await?;
+                let (Self { boot, spec, .. }, dir) = (&self, run_dir.path());
+                let set = BootSet::make(boot, spec, &engine, &segment, &run_dir, dir).await?;
                 (set, Memory::Private)
             }
         };
         let layers: Vec<_> = self.layers.iter().collect();
         let top = workspace_disk.as_ref().map(WorkspaceDisk::top);
         let slots = Slots { layers: &layers, workspace: top, vmm: engine.vmm };
-        let disks = slots.disks(&set.root, host.layout, run_dir.path()).await?;
-        let config = set.config(&run_dir, &self.spec, &engine, disks, memory);
+        let disks = slots.disks(&set.root.path, host.layout, run_dir.path()).await?;
+        let mut config = set.config(&run_dir, &self.spec, &engine, disks, memory);
+        config.namespace = record.meta.network.as_ref().map(namespace_path);
         let mounts = slots.mounts();
         Ok(Prepared {
             config,
             identity: Identity::new(run_dir.name().clone())?,
-            belongings: belongings(&layers, self.spec.net == Net::None),
+            belongings: belongings(&layers, engine.net),
             mounts,
             programs: programs(&self.programs, &self.directories),
             in_place: origin.as_ref().is_some_and(|origin| origin.workspace),
@@ -241,6 +246,8 @@ impl Plan {
             control: control_path(host.layout, run_dir.name()),
             scans,
             workspace_disk,
+            root: set.root,
+            network,
             run_dir,
             record,
             may_be_kept: self.may_be_kept,
@@ -267,6 +274,11 @@ impl Plan {
                 created: humantime::format_rfc3339_seconds(std::time::SystemTime::now())
                     .to_string(),
                 owns: self.workspace.iter().map(top).collect(),
+                devices: match engine.root {
+                    RootOverlay::Snapshot => dm_snapshot::devices(&run_dir.handle()),
+                    _ => Vec::new(),
+                },
+                network: (engine.net == Net::Tap).then(|| network::names(&run_dir.handle())),
                 kept: false,
                 directory: self.directory.clone(),
             },
@@ -306,18 +318,29 @@ const RUNNER: &str = "#!/bin/sh\n\
     shift 2\n\
     exec \"$@\"\n";
 
-/// Has the guest know what is on its disks.
-fn belongings(layers: &[&Layer], offline: bool) -> Batch {
+/// Makes the network that stands in a record, if one does, and adds its address there.
+pub(super) fn network(record: &mut Record, spec: &VmSpec) -> Result<Option<Network>, Cause> {
+    let Some(names) = record.meta.network.clone() else { return Ok(None) };
+    let network = Network::create(names, spec.net_pool)?;
+    record.meta.network = network.names().cloned();
+    Ok(Some(network))
+}
+
+/// Has the guest know what is on its disks, and whom to ask for addresses.
+fn belongings(layers: &[&Layer], net: Net) -> Batch {
     let path: Vec<_> = layers.iter().filter_map(|layer| layer.bin()).collect();
     let mut batch = Batch::new()
         .directory("/etc/profile.d")
-        .file("/etc/profile.d/banger.sh", 0o644, &identity::profile(&path, offline))
+        .file("/etc/profile.d/banger.sh", 0o644, &identity::profile(&path, net == Net::None))
         .directory("/usr/local/bin")
         .file("/usr/local/bin/cargo-banger", 0o755, RUNNER)
         .directory(CARGO_HOME);
     if layers.iter().any(|layer| layer.id().kind == LayerKind::Dependencies) {
         let config = format!("{VENDOR_MOUNT}/{CARGO_CONFIG}");
         batch = batch.link(&format!("{CARGO_HOME}/config.toml"), &config);
+    }
+    if net == Net::Tap {
+        batch = batch.file("/etc/resolv.conf", 0o644, &network::resolvers());
     }
     batch
 }

@@ -1,10 +1,12 @@
 //! The private writable disks of one VM over shared, never written bases.
 //!
-//! [`qcow2`] is the root disk's overlay, and [`raw`] what stands for one where the VMM knows no qcow2; [`blank`] is what stands in for a disk that is not there;
-//! [`workspace_disk`] keeps a workspace's sources and
-//! `target/` warm from run to run.
+//! The root disk's overlay is one of three, whichever the VMM and this host can do: [`qcow2`],
+//! [`dm_snapshot`] over [`loop_device`]s, or a [`raw`] copy. [`blank`] stands in for a disk that is
+//! not there; [`workspace_disk`] keeps a workspace's sources and `target/` warm from run to run.
 
 pub(crate) mod blank;
+pub(crate) mod dm_snapshot;
+mod loop_device;
 pub(crate) mod qcow2;
 pub(crate) mod raw;
 pub(crate) mod workspace_disk;
@@ -23,6 +25,28 @@ use crate::process::ToolError;
 pub(crate) enum DiskFormat {
     Qcow2,
     Raw,
+}
+
+/// How a VM's root disk is kept apart from the base that it shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootOverlay {
+    /// A qcow2 file over it.
+    Qcow2,
+    /// A dm snapshot of it.
+    Snapshot,
+    /// A copy of it, which shares its blocks where the filesystem can.
+    Copy,
+}
+
+impl RootOverlay {
+    /// The name by which users know it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Snapshot => "dm-snapshot",
+            Self::Copy => "copy",
+        }
+    }
 }
 
 /// Why a disk could not be made.

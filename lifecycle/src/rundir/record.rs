@@ -1,6 +1,7 @@
 //! `vm.json`: what a VM is and what it holds, for whoever has to clear up after it.
 
 use std::io;
+use std::net::Ipv4Addr;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -32,10 +33,29 @@ pub struct Meta {
     pub created: String,
     /// Files outside the run directory that are the VM's own and go with it.
     pub owns: Vec<Utf8PathBuf>,
+    /// Its device-mapper devices, in the order in which they have to go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+    /// Its network, where it has one to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkRecord>,
     /// Whether it was told to stay after its command ended.
     pub kept: bool,
     /// The directory a shell starts in.
     pub directory: Option<Utf8PathBuf>,
+}
+
+/// The network that a VM has to itself on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// The network namespace, as `ip netns` names it.
+    pub namespace: String,
+    /// The link between it and the host.
+    pub link: String,
+    /// The table of nftables, of the family `ip`.
+    pub table: String,
+    /// The guest's address as the host sees it, once it is leased.
+    pub address: Option<Ipv4Addr>,
 }
 
 impl Record {

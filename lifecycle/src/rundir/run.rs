@@ -104,6 +104,13 @@ impl RunDir {
         &self.name
     }
 
+    /// A short name for what the VM has elsewhere on this host: eight hexadecimal digits, others for
+    /// each directory.
+    #[must_use]
+    pub fn handle(&self) -> String {
+        blake3::hash(self.path.as_str().as_bytes()).to_hex()[..8].to_owned()
+    }
+
     /// Leaves the directory where it is when this is dropped.
     pub fn stay(&mut self) {
         self.stays = true;

@@ -21,23 +21,18 @@ pub(crate) const SSHD_PID: &str = "/run/banger/sshd.pid";
 /// The name of a guest that has not been given one yet.
 const HOSTNAME: &str = "banger";
 
-/// The guest's address on the link to the VMM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    /// Address and prefix length, as `ip addr add` takes them.
-    pub(crate) address: &'static str,
-    /// Default gateway.
-    pub(crate) gateway: &'static str,
-    /// Resolver; empty where the guest reaches none.
-    pub(crate) dns: &'static str,
-}
+/// The guest's address, its gateway and its resolver on the link to the VMM: QEMU's defaults for
+/// user networking, which a tap follows.
+const LINK: &str = "ADDRESS=10.0.2.15/24\nGATEWAY=10.0.2.2\nDNS=10.0.2.3\n";
 
 /// All that a guest is told at boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Seed<'a> {
     pub(crate) init: Init,
-    /// Its address on a network; `None` where it has none and is reached over vsock.
-    pub(crate) address: Option<Address>,
+    /// Whether it has a network device.
+    pub(crate) has_link: bool,
+    /// Whether it is reached over vsock, and not over a network.
+    pub(crate) has_vsock: bool,
     /// Its root disk's device, where the VMM gives disks no serial numbers.
     pub(crate) root: Option<&'static str>,
     pub(crate) keys: &'a Keys,
@@ -64,12 +59,12 @@ impl Seed<'_> {
         if let Some(root) = self.root {
             let _ = writeln!(text, "ROOT={root}");
         }
-        let _ = match &self.address {
-            Some(Address { address, gateway, dns }) => {
-                writeln!(text, "ADDRESS={address}\nGATEWAY={gateway}\nDNS={dns}")
-            }
-            None => writeln!(text, "CHANNEL=vsock"),
-        };
+        if self.has_link {
+            text.push_str(LINK);
+        }
+        if self.has_vsock {
+            text.push_str("CHANNEL=vsock\n");
+        }
         text
     }
 }

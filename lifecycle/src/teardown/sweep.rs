@@ -8,6 +8,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use super::remains;
+use crate::network;
+use crate::overlay::dm_snapshot;
 use crate::rundir::run::{control_path, guard_path};
 use crate::rundir::{FileLock, Layout, Record, Shelf};
 use crate::spec::VmName;
@@ -122,6 +124,10 @@ pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<()> {
     if let Some(record) = Record::read(run_dir) {
         for path in &record.meta.owns {
             remove_file(path)?;
+        }
+        dm_snapshot::remove(&record.meta.devices).map_err(io::Error::other)?;
+        if let Some(network) = &record.meta.network {
+            network::remove(network).map_err(io::Error::other)?;
         }
     }
     if let Some(name) = run_dir.file_name().and_then(|name| name.parse::<VmName>().ok()) {

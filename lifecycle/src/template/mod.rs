@@ -7,6 +7,9 @@
 //!                /overlay.qcow2  an empty top over that; each clone writes to a copy
 //!                /initrd.cpio    what it was booted with, and `vmlinux` for a kernel of the user's
 //!                /template.json  the record
+//! for Firecracker, in place of the qcow2 files,
+//!                /root.cow       what was written to the root disk, as a dm snapshot keeps it
+//!                /root.disk      or a copy of it
 //! one made from another has also
 //!                /base.qcow2     the other's root disk, under its own
 //!                /work.qcow2     a workspace disk as it was then, over its newest generation
@@ -25,6 +28,6 @@ pub(crate) use key::TemplateKey;
 pub(crate) use record::Content;
 pub use record::TemplateInfo;
 pub(crate) use store::{
-    BASE, INITRD, MEMORY, OVERLAY, ROOT, ROOT_RAW, STATE, VMLINUX, WORK, WORK_OVERLAY,
+    BASE, INITRD, MEMORY, OVERLAY, ROOT, ROOT_COW, ROOT_RAW, STATE, VMLINUX, WORK, WORK_OVERLAY,
 };
 pub use store::{Template, TemplateError, TemplateStore};

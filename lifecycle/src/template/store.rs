@@ -20,7 +20,9 @@ pub(crate) const MEMORY: &str = "memory";
 pub(crate) const STATE: &str = "state";
 /// The root disk.
 pub(crate) const ROOT: &str = "root.qcow2";
-/// The same as a raw file, for Firecracker.
+/// What was written to it, where it is a dm snapshot.
+pub(crate) const ROOT_COW: &str = "root.cow";
+/// The root disk as a raw file, where it is a copy.
 pub(crate) const ROOT_RAW: &str = "root.disk";
 /// An empty top over the root disk.
 pub(crate) const OVERLAY: &str = "overlay.qcow2";

@@ -17,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) kernel: Utf8PathBuf,
     pub(crate) initrd: Utf8PathBuf,
     pub(crate) console_log: Utf8PathBuf,
+    /// The network namespace that the VMM runs in, where the VM has a tap.
+    pub(crate) namespace: Option<Utf8PathBuf>,
     pub(crate) disks: Vec<Disk>,
     pub(crate) tsc_khz: Option<u64>,
     pub(crate) memory: Memory,

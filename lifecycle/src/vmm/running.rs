@@ -319,7 +319,7 @@ async fn launch_firecracker(
 ) -> Result<Launched, VmmError> {
     let (console, console_theirs) = pair()?;
     let arrival = firecracker::arrival(run_dir)?;
-    let mut command = firecracker::command(config, run_dir);
+    let mut command = firecracker::command(config, run_dir)?;
     command.stdin(console_theirs.try_clone()?).stdout(console_theirs);
     let mut process = spawn(command, run_dir, may_outlive)?;
     let (output, input) = console.into_split();

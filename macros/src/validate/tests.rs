@@ -39,7 +39,7 @@ fn all_options_are_taken() {
         ("overlay-size", "2G"),
         ("packages", "p.apt"),
         ("init", "systemd"),
-        ("net", "user"),
+        ("net", "auto"),
     ];
     assert_eq!(all.settings, text(&settings));
     assert_eq!(all.timeout_ms, Some(30_000));

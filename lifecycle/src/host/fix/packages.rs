@@ -121,6 +121,12 @@ pub enum Package {
     UtilLinux,
     /// `tar`.
     Tar,
+    /// `dmsetup`.
+    Dmsetup,
+    /// `ip`.
+    Iproute,
+    /// `nft`.
+    Nftables,
 }
 
 impl Package {
@@ -137,6 +143,11 @@ impl Package {
                 "qemu-system-x86_64",
             ],
             Self::QemuImg => ["qemu-utils", "qemu-img", "qemu-img", "qemu-img", "qemu-img"],
+            Self::Dmsetup => {
+                ["dmsetup", "device-mapper", "device-mapper", "device-mapper", "device-mapper"]
+            }
+            Self::Iproute => ["iproute2", "iproute", "iproute2", "iproute2", "iproute2"],
+            Self::Nftables => ["nftables", "nftables", "nftables", "nftables", "nftables"],
             Self::Mmdebstrap => ["mmdebstrap", "mmdebstrap", "", "", ""],
             Self::E2fsprogs => ["e2fsprogs"; 5],
             Self::Erofs => ["erofs-utils"; 5],

@@ -46,6 +46,10 @@ impl Api {
         for drive in &setup.drives {
             self.put(&format!("/drives/{}", drive.drive_id), drive).await?;
         }
+        for interface in &setup.interfaces {
+            let path = format!("/network-interfaces/{}", interface.iface_id);
+            self.put(&path, interface).await?;
+        }
         self.put("/vsock", &setup.vsock).await?;
         self.put("/entropy", &json!({})).await?;
         self.put("/actions", &json!({"action_type": "InstanceStart"})).await

@@ -8,9 +8,11 @@ mod api;
 mod fault;
 mod setup;
 
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use camino::Utf8Path;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
@@ -34,13 +36,26 @@ const AGENT_PORT: u32 = 1024;
 /// How long it may take until its API answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// What is run.
-pub(crate) fn command(config: &Config, run_dir: &Utf8Path) -> Command {
+/// What is run, and where.
+pub(crate) fn command(config: &Config, run_dir: &Utf8Path) -> std::io::Result<Command> {
     let mut command = Command::new(&config.program);
+    if let Some(namespace) = &config.namespace {
+        enter_network(&mut command, fs_err::File::open(namespace)?);
+    }
     command.current_dir(run_dir).args(["--api-sock", API, "--id", "vm"]);
     // A path in the VM's directory, by which the process is known as the VM's.
     command.args(["--log-path", log_path(run_dir).as_str(), "--level", "Warn"]);
-    command
+    Ok(command)
+}
+
+/// Has the child run in a network namespace.
+fn enter_network(command: &mut Command, namespace: fs_err::File) {
+    let enter = move || {
+        let kind = Some(LinkNameSpaceType::Network);
+        Ok(move_into_link_name_space(namespace.as_fd(), kind)?)
+    };
+    // SAFETY: between fork and exec only setns runs, which is async-signal-safe.
+    unsafe { command.pre_exec(enter) };
 }
 
 /// Waits for the API of a process that has just been started.

@@ -15,6 +15,8 @@ pub(crate) struct Setup {
     #[serde(rename = "boot-source")]
     pub(super) boot: Boot,
     pub(super) drives: Vec<Drive>,
+    #[serde(rename = "network-interfaces")]
+    pub(super) interfaces: Vec<Interface>,
     pub(super) vsock: Vsock,
 }
 
@@ -41,6 +43,12 @@ pub(super) struct Drive {
 }
 
 #[derive(Clone, Debug, Serialize)]
+pub(super) struct Interface {
+    pub(super) iface_id: &'static str,
+    host_dev_name: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Vsock {
     guest_cid: u32,
     uds_path: &'static str,
@@ -60,6 +68,7 @@ impl Setup {
                 boot_args: config.command_line(),
             },
             drives: config.disks.iter().map(drive).collect(),
+            interfaces: config.namespace.iter().map(|_| interface()).collect(),
             vsock: Vsock { guest_cid: GUEST_CID, uds_path: super::VSOCK },
         }
     }
@@ -75,6 +84,11 @@ fn drive(disk: &Disk) -> Drive {
         // What is private is thrown away with the VM: no write waits for the host's disk.
         cache_type: "Unsafe",
     }
+}
+
+/// The guest makes up a hardware address of its own, which a clone replaces.
+fn interface() -> Interface {
+    Interface { iface_id: "eth0", host_dev_name: crate::network::TAP }
 }
 
 /// A disk's name in the VM's directory.

@@ -2,7 +2,6 @@
 
 use camino::Utf8Path;
 
-use crate::seed::Address;
 use crate::spec::Net;
 use crate::vmm::{Accelerator, Config, Disk, Memory};
 
@@ -10,10 +9,6 @@ use crate::vmm::{Accelerator, Config, Disk, Memory};
 pub(crate) const QMP_FD: i32 = 3;
 /// Descriptor on which QEMU finds its console.
 pub(crate) const CONSOLE_FD: i32 = 4;
-
-/// QEMU's user network: its own defaults, written out.
-pub(crate) const ADDRESS: Address =
-    Address { address: "10.0.2.15/24", gateway: "10.0.2.2", dns: "10.0.2.3" };
 
 /// QEMU's arguments for a VM.
 pub(crate) fn args(config: &Config) -> Vec<String> {
@@ -68,7 +63,7 @@ fn boot(config: &Config, args: &mut Vec<String>) {
 fn network(config: &Config, args: &mut Vec<String>) {
     let restrict = match config.spec.net {
         Net::None => "on",
-        Net::User => "off",
+        _ => "off",
     };
     // Port 0: the kernel picks a free one, and QMP tells which.
     let forward = "hostfwd=tcp:127.0.0.1:0-:22";
@@ -125,6 +120,7 @@ mod tests {
             kernel: "/k".into(),
             initrd: "/i".into(),
             console_log: "/a,b/console.log".into(),
+            namespace: None,
             disks: vec![Disk {
                 serial: "root",
                 path: "/r.qcow2".into(),

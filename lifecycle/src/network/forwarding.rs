@@ -1,0 +1,39 @@
+//! The host's own switch for forwarding between links: turned on by the first VM that reaches out,
+//! and back to what it was with the last.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+
+use super::{NetworkError, SHARED, nat, turn};
+
+const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// There while we have turned it on.
+fn mark() -> Utf8PathBuf {
+    Utf8Path::new(SHARED).join("forwarding-was-off")
+}
+
+/// Turns it on, and remembers that it was off.
+pub(super) fn turn_on() -> io::Result<()> {
+    let _turn = turn()?;
+    if fs::read_to_string(SWITCH)?.trim() == "0" {
+        fs::write(mark(), "")?;
+        fs::write(SWITCH, "1")?;
+    }
+    Ok(())
+}
+
+/// Turns it off again where we turned it on and no VM is left that needs it.
+pub(crate) fn restore() -> Result<(), NetworkError> {
+    if !mark().exists() {
+        return Ok(());
+    }
+    let _turn = turn()?;
+    if mark().exists() && !nat::is_anywhere()? {
+        fs::write(SWITCH, "0")?;
+        fs::remove_file(mark())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! The network that a VM has to itself: a namespace with a tap in it, a leased pair of addresses
+//! between namespace and host, and NAT that can be switched while the VM runs.
+//!
+//! ```text
+//!  guest ── tap ── namespace `banger-<id>` ── veth `bgr-<id>` ── host ── NAT, table `banger_<id>`
+//!  10.0.2.15   10.0.2.2          (leased, odd)      (leased, even)
+//! ```
+//!
+//! Every namespace looks alike from inside, so that clones of one template keep the address and
+//! the tap that they were frozen with; what differs is the leased pair. The host reaches the guest
+//! at the odd address of the pair.
+//!
+//! [`pool`] leases, [`namespace`] and [`nat`] compute what `ip` and `nft` are told as texts, which
+//! are applied in one process each; [`forwarding`] is the host's own switch. Needs root, or
+//! CAP_NET_ADMIN and CAP_SYS_ADMIN. Only what carries a VM's own names is touched.
+
+pub(crate) mod forwarding;
+pub mod nat;
+mod namespace;
+mod pool;
+mod resolver;
+
+use std::ffi::OsStr;
+use std::io;
+use std::process::Command;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use self::pool::Lease;
+pub(crate) use self::resolver::resolvers;
+use crate::host::Identity;
+use crate::process::{ToolError, find_program, run_tool_here, system_program};
+use crate::rundir::FileLock;
+use crate::rundir::record::NetworkRecord;
+use crate::spec::NetPool;
+
+/// The tap's name in its namespace.
+pub(crate) const TAP: &str = "tap0";
+
+/// What all runs on this host share: a lock, and what forwarding was before.
+const SHARED: &str = "/run/banger";
+
+/// Why a VM's network could not be made, changed or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// Every pair of the pool overlaps with a route of this host.
+    #[error("no address of `{0}` is free: every pair of it has a route on this host")]
+    NoFreeAddress(NetPool),
+    /// A VM that has no network of its own was to get another one.
+    #[error("the VM `{0}` has no network of its own")]
+    NoNetwork(crate::spec::VmName),
+    /// `ip` or `nft` failed.
+    #[error("cannot set up the network")]
+    Tool(#[from] ToolError),
+    /// A file could not be read or written.
+    #[error("cannot set up the network")]
+    Io(#[from] io::Error),
+}
+
+impl NetworkError {
+    /// What mends it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoFreeAddress(_) => {
+                Some("name a private network that is not in use here: `--net-pool`".to_owned())
+            }
+            Self::NoNetwork(_) => Some("a VM started with `--net=tap` has one".to_owned()),
+            Self::Tool(error) => {
+                error.missing_program().map(|program| format!("install `{program}`"))
+            }
+            Self::Io(_) => None,
+        }
+    }
+}
+
+/// What keeps this user from making one; `None` where nothing does.
+pub(crate) fn obstacle(path: Option<&OsStr>) -> Option<&'static str> {
+    let identity = Identity::current(Utf8Path::new("/"));
+    let lacks = |program| find_program(program, path).is_none();
+    if !identity.is_root() || crate::host::network::tap(Utf8Path::new("/"), &identity).is_err() {
+        return Some("a tap needs root and `/dev/net/tun`; `--vmm qemu` has user networking");
+    }
+    if lacks("ip") || lacks("nft") {
+        return Some("install `ip` and `nft` (packages iproute2 and nftables)");
+    }
+    None
+}
+
+/// What a run's network is called, before it is there.
+pub(crate) fn names(run: &str) -> NetworkRecord {
+    NetworkRecord {
+        namespace: format!("banger-{run}"),
+        link: format!("bgr-{run}"),
+        table: format!("banger_{run}"),
+        address: None,
+    }
+}
+
+/// Where a namespace is, for setns(2).
+pub(crate) fn namespace_path(names: &NetworkRecord) -> Utf8PathBuf {
+    Utf8Path::new("/run/netns").join(&names.namespace)
+}
+
+/// A VM's network. Dropping it removes it.
+#[must_use = "dropping the network removes it"]
+#[derive(Debug)]
+pub(crate) struct Network {
+    names: Option<NetworkRecord>,
+}
+
+impl Network {
+    /// Makes it under names that stand in the run's record already, with an address of the pool
+    /// and NAT up.
+    pub(crate) fn create(names: NetworkRecord, pool: NetPool) -> Result<Self, NetworkError> {
+        let mut this = Self { names: Some(names) };
+        let names = this.names.as_mut().expect("they have just been put there");
+        {
+            // The lease is taken when the host has a route for it.
+            let _turn = turn()?;
+            let lease = Lease::find(pool)?;
+            names.address = Some(lease.guest);
+            tell("ip", &["-batch", "-"], &namespace::on_the_host(names, lease))?;
+            let inside = ["-n", &names.namespace, "-batch", "-"];
+            tell("ip", &inside, &namespace::inside(lease))?;
+        }
+        let forwarding = "echo 1 >/proc/sys/net/ipv4/ip_forward && exec \"$0\" -f -";
+        let nft = system_program("nft");
+        let nft = nft.to_string_lossy();
+        let inside = ["netns", "exec", &names.namespace, "sh", "-c", forwarding, &nft];
+        tell("ip", &inside, namespace::TRANSLATION)?;
+        nat::switch(names, nat::Nat::Up)?;
+        Ok(this)
+    }
+
+    /// Its names and its address.
+    pub(crate) fn names(&self) -> Option<&NetworkRecord> {
+        self.names.as_ref()
+    }
+
+    /// Leaves it to whoever finds it in the VM's record.
+    pub(crate) fn leave(mut self) {
+        self.names = None;
+    }
+
+    /// Removes it; nobody may be in its namespace.
+    pub(crate) fn remove(mut self) -> Result<(), NetworkError> {
+        self.names.take().map_or(Ok(()), |names| remove(&names))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.names.take().map(|names| remove(&names)) {
+            tracing::warn!(%error, "a VM's network stays");
+        }
+    }
+}
+
+/// Removes what is there of a network.
+pub(crate) fn remove(names: &NetworkRecord) -> Result<(), NetworkError> {
+    if Utf8Path::new("/sys/class/net").join(&names.link).exists() {
+        tell("ip", &["link", "delete", &names.link], "")?;
+    }
+    if namespace_path(names).exists() {
+        tell("ip", &["netns", "delete", &names.namespace], "")?;
+    }
+    nat::remove(names)?;
+    forwarding::restore()
+}
+
+/// Keeps other runs of this host out while addresses and forwarding are decided.
+fn turn() -> io::Result<FileLock> {
+    fs_err::create_dir_all(SHARED)?;
+    FileLock::exclusive_here(&Utf8Path::new(SHARED).join("network.lock"))
+}
+
+/// Has a tool do what a text says.
+fn tell(program: &str, arguments: &[&str], text: &str) -> Result<Vec<u8>, NetworkError> {
+    let mut command = Command::new(system_program(program));
+    Ok(run_tool_here(command.args(arguments), text)?)
+}

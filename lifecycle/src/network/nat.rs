@@ -1,0 +1,105 @@
+//! Whether a VM reaches beyond this host: NAT in a table of its own, switched in one step.
+
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+
+use super::{NetworkError, forwarding, tell};
+use crate::rundir::record::NetworkRecord;
+
+/// Whether a VM reaches beyond this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nat {
+    /// It does, under an address of this host.
+    Up,
+    /// It reaches this host and nothing else; what it had open stands still.
+    Down,
+}
+
+impl Nat {
+    /// The word that users know it by.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// Switches it, whatever it is now.
+pub(crate) fn switch(network: &NetworkRecord, to: Nat) -> Result<(), NetworkError> {
+    let Some(address) = network.address else {
+        return Err(std::io::Error::other("the network was never complete").into());
+    };
+    if to == Nat::Up {
+        forwarding::turn_on()?;
+    }
+    tell("nft", &["-f", "-"], &table(network, address, to)).map(drop)
+}
+
+/// How it is.
+pub(crate) fn status(network: &NetworkRecord) -> Result<Nat, NetworkError> {
+    let table = tell("nft", &["list", "table", "ip", &network.table], "")?;
+    let up = String::from_utf8_lossy(&table).contains("masquerade");
+    Ok(if up { Nat::Up } else { Nat::Down })
+}
+
+/// Removes the table, where it is there.
+pub(crate) fn remove(network: &NetworkRecord) -> Result<(), NetworkError> {
+    let NetworkRecord { table, .. } = network;
+    // Named once so that there is one to delete.
+    tell("nft", &["-f", "-"], &format!("table ip {table}\ndelete table ip {table}\n")).map(drop)
+}
+
+/// Whether any VM of this host has a table.
+pub(super) fn is_anywhere() -> Result<bool, NetworkError> {
+    let tables = tell("nft", &["list", "tables", "ip"], "")?;
+    Ok(String::from_utf8_lossy(&tables).contains(" banger_"))
+}
+
+/// The table, in place of the one before.
+fn table(network: &NetworkRecord, address: Ipv4Addr, nat: Nat) -> String {
+    let NetworkRecord { link, table, .. } = network;
+    let chains = match nat {
+        Nat::Up => format!(
+            "chain leaving {{\n\
+             type nat hook postrouting priority 100\n\
+             ip saddr {address} oifname != \"{link}\" masquerade\n\
+             }}\n\
+             chain passing {{\n\
+             type filter hook forward priority 0\n\
+             iifname \"{link}\" accept\n\
+             oifname \"{link}\" ct state established,related accept\n\
+             oifname \"{link}\" drop\n\
+             }}\n"
+        ),
+        Nat::Down => format!(
+            "chain passing {{\n\
+             type filter hook forward priority 0\n\
+             iifname \"{link}\" drop\n\
+             oifname \"{link}\" drop\n\
+             }}\n"
+        ),
+    };
+    format!("table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n{chains}}}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::names;
+
+    #[test]
+    fn only_a_table_of_the_vms_own_is_touched() {
+        let address = Ipv4Addr::new(10, 231, 0, 1);
+        let network = NetworkRecord { address: Some(address), ..names("0123abcd") };
+        for nat in [Nat::Up, Nat::Down] {
+            let text = table(&network, address, nat);
+            let tables: Vec<_> = text.lines().filter(|line| line.contains("table ip")).collect();
+            assert!(tables.iter().all(|line| line.contains("banger_0123abcd")), "{text}");
+            assert_eq!(text.contains("masquerade"), nat == Nat::Up);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! dm-snapshot: a root disk that shares its base with every other VM and keeps what the guest
+//! writes in a sparse file of its own, without a copy of anything.
+//!
+//! ```text
+//! banger-<id>        snapshot   what the guest sees
+//!   ├─ banger-<id>-base         linear: the base, read-only; then zero: room to grow
+//!   │     └─ loop device
+//!   └─ loop device              the copy-on-write file
+//! ```
+//!
+//! The copy-on-write file is persistent: copied, it is the same disk again, which is how clones
+//! come by their template's. It is as long as all that a guest can write, so that a full disk is
+//! the guest's own "no space left"; if the host runs out of room first, the kernel invalidates the
+//! snapshot, which [`Snapshot::is_spoiled`] tells.
+//!
+//! Devices are made by `dmsetup`, which knows how device nodes come to be on this host.
+
+use std::ffi::OsStr;
+use std::io;
+use std::process::Command;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+
+use super::OverlayError;
+use super::loop_device::{Access, LoopDevice};
+use crate::process::{ToolError, find_program, run_tool_here, system_program};
+
+/// Bytes that are copied at the first write to any of them.
+const CHUNK: u64 = 4096;
+
+/// How many exceptions, of 16 bytes each, a chunk of the copy-on-write file lists
+/// (Documentation/admin-guide/device-mapper/snapshot.rst, dm-snap-persistent.c).
+const EXCEPTIONS: u64 = CHUNK / 16;
+
+/// In which device-mapper counts.
+const SECTOR: u64 = 512;
+
+const PROGRAM: &str = "dmsetup";
+
+/// Whether this user can make them here.
+pub(crate) fn is_available(path: Option<&OsStr>) -> bool {
+    let opened = crate::host::storage::device_mapper(Utf8Path::new("/"));
+    opened.is_ok() && find_program(PROGRAM, path).is_some()
+}
+
+/// The devices of a run, in the order in which they have to go.
+pub(crate) fn devices(run: &str) -> Vec<String> {
+    vec![format!("banger-{run}"), format!("banger-{run}-base")]
+}
+
+/// A VM's root disk. Dropping it removes the devices and leaves the copy-on-write file.
+#[must_use = "dropping the snapshot removes its devices"]
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    devices: Vec<String>,
+    /// The block device of the first.
+    device: Utf8PathBuf,
+}
+
+impl Snapshot {
+    /// Makes the disk of a run over a base, `size` bytes long, with a new copy-on-write file.
+    pub(crate) fn create(
+        run: &str,
+        base: &Utf8Path,
+        cow: &Utf8Path,
+        size: u64,
+    ) -> Result<Self, OverlayError> {
+        fs::File::create_new(cow)?.set_len(cow_size(size))?;
+        Self::open(run, base, cow, size)
+    }
+
+    /// Makes the disk of a run over a base, with what a copy-on-write file holds.
+    pub(crate) fn open(
+        run: &str,
+        base: &Utf8Path,
+        cow: &Utf8Path,
+        size: u64,
+    ) -> Result<Self, OverlayError> {
+        let mut this = Self { devices: devices(run), device: Utf8PathBuf::new() };
+        let [top, lower] = &this.devices[..] else { unreachable!("there are two") };
+        let origin = LoopDevice::attach(base, Access::ReadOnly)?;
+        let store = LoopDevice::attach(cow, Access::ReadWrite)?;
+        let table = base_table(origin.path(), fs::metadata(base)?.len(), size);
+        let made = create(lower, &table, Access::ReadOnly).and_then(|lower| {
+            create(top, &snapshot_table(&lower, store.path(), size), Access::ReadWrite)
+        });
+        this.device =
+            made.map_err(|source| OverlayError::Create { path: cow.to_owned(), source })?;
+        Ok(this)
+    }
+
+    /// The block device.
+    pub(crate) fn device(&self) -> &Utf8Path {
+        &self.device
+    }
+
+    /// Whether the kernel has given it up, as the host had no room for what the guest wrote.
+    pub(crate) fn is_spoiled(&self) -> bool {
+        let mut status = Command::new(system_program(PROGRAM));
+        status.args(["status", &self.devices[0]]);
+        let text = run_tool_here(&mut status, "").unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        ["Invalid", "Overflow"].iter().any(|word| text.contains(word))
+    }
+
+    /// Leaves the devices to whoever finds them in the VM's record.
+    pub(crate) fn leave(mut self) {
+        self.devices.clear();
+    }
+
+    /// Removes the devices; nobody may have them open.
+    pub(crate) fn remove(mut self) -> Result<(), ToolError> {
+        remove(&std::mem::take(&mut self.devices))
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.devices) {
+            tracing::warn!(%error, "a device stays");
+        }
+    }
+}
+
+/// Removes devices, those of them that are there, in order; waits for who is about to close one.
+pub(crate) fn remove(devices: &[String]) -> Result<(), ToolError> {
+    for device in devices.iter().filter(|device| find(device).is_some()) {
+        let mut remove = Command::new(system_program(PROGRAM));
+        remove.args(["remove", "--retry", device]);
+        run_tool_here(&mut remove, "")?;
+    }
+    Ok(())
+}
+
+/// Makes a device, and finds its node.
+fn create(name: &str, table: &str, access: Access) -> Result<Utf8PathBuf, ToolError> {
+    let mut create = Command::new(system_program(PROGRAM));
+    create.args(["create", name]);
+    if access == Access::ReadOnly {
+        create.arg("--readonly");
+    }
+    run_tool_here(&mut create, table)?;
+    let gone = || io::Error::other(format!("{name} went as soon as it was made"));
+    find(name).ok_or_else(|| ToolError::Start { program: PROGRAM.to_owned(), source: gone() })
+}
+
+/// The node of a device. The kernel makes it; the one in `/dev/mapper` is there only where udev is.
+fn find(name: &str) -> Option<Utf8PathBuf> {
+    let blocks = Utf8Path::new("/sys/block").read_dir_utf8().ok()?;
+    let named = blocks.flatten().find(|block| {
+        let called = fs::read_to_string(block.path().join("dm/name"));
+        called.is_ok_and(|called| called.trim_end() == name)
+    });
+    Some(Utf8Path::new("/dev").join(named?.file_name()))
+}
+
+/// A base of `length` bytes that goes on, as zeros, to `size`.
+fn base_table(device: &Utf8Path, length: u64, size: u64) -> String {
+    let (length, size) = (length / SECTOR, size / SECTOR);
+    format!("0 {length} linear {device} 0\n{length} {} zero\n", size - length)
+}
+
+/// `P`: what is in the file is still there when the device is made again. `O`: the kernel says so
+/// when the file is full.
+fn snapshot_table(base: &Utf8Path, cow: &Utf8Path, size: u64) -> String {
+    format!("0 {} snapshot {base} {cow} PO {}\n", size / SECTOR, CHUNK / SECTOR)
+}
+
+/// The length of a copy-on-write file that all of a disk fits in: a header, and a chunk of
+/// exceptions before the chunks that it lists.
+fn cow_size(size: u64) -> u64 {
+    let chunks = size.div_ceil(CHUNK);
+    (1 + chunks + chunks.div_ceil(EXCEPTIONS) + 1) * CHUNK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_count_in_sectors() {
+        let base = base_table(Utf8Path::new("/dev/loop0"), 1 << 20, 3 << 20);
+        assert_eq!(base, "0 2048 linear /dev/loop0 0\n2048 4096 zero\n");
+        let (base, cow) = (Utf8Path::new("/dev/dm-0"), Utf8Path::new("/dev/loop1"));
+        assert_eq!(
+            snapshot_table(base, cow, 3 << 20),
+            "0 6144 snapshot /dev/dm-0 /dev/loop1 PO 8\n"
+        );
+    }
+
+    #[test]
+    fn all_of_a_disk_fits_into_its_file() {
+        // Header, one chunk of exceptions, the chunks; and one chunk for the end of the list.
+        assert_eq!(cow_size(256 * CHUNK), (1 + 1 + 256 + 1) * CHUNK);
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_needs_no_removing() {
+        remove(&devices("of-no-run")).unwrap();
+    }
+}
