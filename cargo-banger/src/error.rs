@@ -126,7 +126,9 @@ fn code_of(cause: &Cause, stage: Stage) -> u8 {
         | Cause::NoSuchVm(_)
         | Cause::Network(NetworkError::NoNetwork(_))
         | Cause::Vmm(VmmError::Unsupported { .. }) => exit_code::USAGE,
-        Cause::Vmm(VmmError::Start { .. }) | Cause::Network(_) => exit_code::HOST_NOT_READY,
+        Cause::Vmm(VmmError::Start { .. } | VmmError::Version { .. }) | Cause::Network(_) => {
+            exit_code::HOST_NOT_READY
+        }
         Cause::Image(ImageError::MissingTool { .. }) => exit_code::HOST_NOT_READY,
         Cause::Image(_) | Cause::Layer(_) => exit_code::BUILD_FAILED,
         Cause::Sync(_) => exit_code::TRANSFER_FAILED,

@@ -171,6 +171,7 @@ impl Request {
         let workspace = self.workspace.filter(|_| self.settings.sync);
         Ok(Plan {
             name: self.name,
+            firecracker: self.settings.firecracker,
             start: if self.settings.template { Start::Template } else { Start::Cold },
             spec: self.settings.spec,
             boot,

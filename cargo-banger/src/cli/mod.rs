@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use banger_lifecycle::spec::OverlaySize;
+use banger_lifecycle::vmm::firecracker::release;
 
 pub(crate) use self::programs::{
     CollectArgs, InitArgs, Isolate, NextestArgs, RunnerArgs, SuperviseArgs, TestArgs,
@@ -68,6 +69,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: TemplateCommand,
     },
+    /// Install the release of Firecracker that banger is tried with, for this user
+    Setup(SetupArgs),
     /// Say what this host lacks and how to mend it
     Doctor(doctor::Args),
     /// Serve a test that runs in a VM: speaks banger's protocol on standard input and output
@@ -219,6 +222,13 @@ pub(crate) enum NatCommand {
         #[command(flatten)]
         json: JsonArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetupArgs {
+    /// Where the releases are, each in a directory of its tag
+    #[arg(long, value_name = "URL", default_value = release::MIRROR, env = "BANGER_FIRECRACKER_MIRROR")]
+    pub(crate) mirror: String,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,9 @@ pub(crate) struct VmArgs {
     /// The VMM: auto, qemu or firecracker [default: auto, which is qemu]
     #[arg(long, value_name = "VMM")]
     vmm: Option<String>,
+    /// Firecracker's program [default: that on PATH, or the one that `setup` installed]
+    #[arg(long, value_name = "FILE")]
+    firecracker: Option<String>,
     /// The accelerator: auto, kvm or tcg [default: auto]
     #[arg(long, value_name = "ACCEL")]
     accel: Option<String>,
@@ -94,6 +97,7 @@ impl VmArgs {
             ("ram", &self.ram),
             ("overlay-size", &self.overlay_size),
             ("vmm", &self.vmm),
+            ("firecracker", &self.firecracker),
             ("accel", &self.accel),
             ("init", &self.init),
             ("net", &self.net),

@@ -10,6 +10,7 @@ mod nat;
 pub(crate) mod nextest;
 pub(crate) mod run;
 pub(crate) mod runner;
+mod setup;
 pub(crate) mod shell;
 pub(crate) mod template;
 pub(crate) mod test;
@@ -78,6 +79,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Init(args) => init::init(args, context).await,
         Command::Supervise(args) => supervise::supervise(args, context).await,
         Command::Vsock { socket, port } => vsock::vsock(&socket, port).await,
+        Command::Setup(args) => setup::setup(&args, context).await,
         Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,
         Command::Stop { names } => vms::stop(&names, context).await,
@@ -109,6 +111,9 @@ fn variables_for(words: &[&str], flags: &Flags) -> Result<Vec<(String, String)>,
 /// Says what the host lacks; the exit status tells whether `run` can work.
 fn examine(args: &doctor::Args, context: &Context) -> Result<u8, CommandError> {
     let mut input = SurveyInput::new(context.path.clone(), context.layout.cache().to_owned());
+    if let Some(vmm) = env::read(variable("vmm")).and_then(|vmm| vmm.to_str()?.parse().ok()) {
+        input.vmm = vmm;
+    }
     let images = ImageStore::new(&context.layout, context.events.clone()).list();
     input.image_ready = images.is_ok_and(|images| images.iter().any(|i| i.damage.is_none()));
     input.proxied = ["http_proxy", "https_proxy", "all_proxy"]

@@ -25,6 +25,7 @@ pub(crate) struct Effective {
     pub(crate) rootfs: Option<Utf8PathBuf>,
     pub(crate) kernel: Option<Utf8PathBuf>,
     pub(crate) initrd: Option<Utf8PathBuf>,
+    pub(crate) firecracker: Option<Utf8PathBuf>,
     pub(crate) sync: bool,
     pub(crate) toolchain: bool,
     /// Whether the VM may start from a template.
@@ -68,6 +69,7 @@ impl Effective {
             rootfs: own("rootfs"),
             kernel: own("kernel"),
             initrd: own("initrd"),
+            firecracker: find("firecracker").path().filter(|_| find("firecracker").text != "auto"),
             sync: truth(find("sync"))?,
             toolchain: truth(find("toolchain"))?,
             template: truth(find("template"))?,

@@ -41,6 +41,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("overlay-size", "BANGER_OVERLAY_SIZE", "8G", "what the guest may write to its root disk"),
     key("vmm", "BANGER_VMM", "auto", "the VMM: qemu or firecracker; auto is qemu"),
+    key(
+        "firecracker",
+        "BANGER_FIRECRACKER",
+        "auto",
+        "Firecracker's program; auto is that on PATH, or else the one that setup installed",
+    ),
     key("accel", "BANGER_ACCEL", "auto", "the accelerator: auto, kvm or tcg"),
     key("init", "BANGER_INIT", "quick", "process 1 of the guest: quick or systemd"),
     key(

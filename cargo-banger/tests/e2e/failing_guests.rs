@@ -6,7 +6,7 @@ use std::time::Duration;
 use camino::Utf8Path;
 use fs_err as fs;
 
-use crate::common::{BANGER, Program, TestEnvironment, entries, skip};
+use crate::common::{BANGER, Program, TestEnvironment, Vmm, entries, skip};
 
 /// A failure that is noticed is reported well before any limit on silence runs out.
 const NO_HANG: Duration = Duration::from_secs(75);
@@ -85,11 +85,15 @@ fn a_root_disk_without_a_system_does_not_come_up() {
 }
 
 #[test]
-fn without_qemu_the_remedy_is_named() {
+fn without_the_vmm_the_remedy_is_named() {
     let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let said = match Vmm::of_the_suite() {
+        Vmm::Qemu => ["qemu-system-x86_64", "cargo banger doctor --fix"],
+        Vmm::Firecracker => ["`firecracker`", "cargo banger setup"],
+    };
     let bin = env.work().join("bin");
     fs::create_dir(&bin).unwrap();
-    // A path with all that a run needs, but for QEMU.
+    // A path with all that a run needs, but for the VMM.
     for name in ["cargo", "ssh", "ssh-keygen", "mke2fs", "qemu-img", "sh"] {
         if let Some(program) = find(name) {
             symlink(program, bin.join(name)).unwrap();
@@ -100,7 +104,7 @@ fn without_qemu_the_remedy_is_named() {
         .limit(NO_HANG)
         .run()
         .code(241)
-        .says(&["qemu-system-x86_64", "cargo banger doctor --fix"]);
+        .says(&said);
     env.assert_nothing_left();
 }
 

@@ -2,7 +2,7 @@
 
 use fs_err as fs;
 
-use crate::common::{Outcome, TestEnvironment, Workspace, entries};
+use crate::common::{Outcome, TestEnvironment, Vmm, Workspace, entries, skip};
 
 /// The use at which a template with a workspace in place is made.
 const USES: usize = 12;
@@ -10,9 +10,18 @@ const USES: usize = 12;
 /// What tells that one is made.
 const MADE: &str = "making a template with more in place";
 
+/// A place with templates of its own.
+fn environment() -> Option<TestEnvironment> {
+    if Vmm::of_the_suite() != Vmm::Qemu {
+        skip("only QEMU's templates have more in place");
+        return None;
+    }
+    TestEnvironment::sharing_images_only(1)
+}
+
 #[test]
 fn the_toolchain_is_in_place_from_the_second_build_on() {
-    let Some(env) = TestEnvironment::sharing_images_only(1) else { return };
+    let Some(env) = environment() else { return };
     let workspace = Workspace::new(env.work(), "warm");
     let build = |tests: &str| {
         workspace.write("src/lib.rs", tests);

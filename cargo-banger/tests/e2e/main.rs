@@ -20,6 +20,7 @@ mod killed;
 mod options;
 mod real_crates;
 mod runner;
+mod setup;
 mod sync;
 mod templates;
 mod terminal;

@@ -15,12 +15,15 @@ use super::userns::Attempt;
 use super::version::ask;
 use super::{memory, rust, storage, userns};
 use crate::process::find_program;
+use crate::spec::VmmKind;
 
 /// What a survey has to be told. All that it reads of the environment comes in here.
 #[derive(Clone, Debug)]
 pub struct SurveyInput {
     /// `PATH`.
     pub path: Option<OsString>,
+    /// The VMM that VMs are to run in.
+    pub vmm: VmmKind,
     /// Where images and layers go; need not exist.
     pub cache_dir: Utf8PathBuf,
     /// Who would run the VMs.
@@ -44,6 +47,7 @@ impl SurveyInput {
         let root = Utf8PathBuf::from("/");
         Self {
             path,
+            vmm: VmmKind::Qemu,
             cache_dir,
             identity: Identity::current(&root),
             image_ready: false,
@@ -85,7 +89,25 @@ pub fn survey(input: &SurveyInput) -> Vec<Finding> {
     findings.push(network::tap_finding(network::tap(root, &input.identity)));
     let resolved = lookup.finish(input.dns_limit);
     findings.push(network::dns_finding(&input.mirror_host, resolved, input.proxied));
+    if input.vmm == VmmKind::Firecracker {
+        findings.iter_mut().for_each(for_firecracker);
+    }
     arrange(findings, input.image_ready)
+}
+
+/// Needs Firecracker and KVM, and no QEMU.
+fn for_firecracker(finding: &mut Finding) {
+    match finding.id {
+        "qemu" | "qemu-img" => finding.purpose = Purpose::Optional,
+        "firecracker" => finding.purpose = Purpose::Run,
+        "kvm" => {
+            finding.purpose = Purpose::Run;
+            if finding.state == State::Degraded {
+                *finding = finding.clone().but(State::Missing, "Firecracker starts no VM");
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Whether `sudo` makes this user root without asking.
@@ -160,6 +182,7 @@ mod tests {
         }
         let input = SurveyInput {
             path: Some(bin.into_string().into()),
+            vmm: VmmKind::Qemu,
             cache_dir: root.join("cache"),
             identity: Identity { uid, user: None, capabilities: u64::MAX },
             image_ready: false,
@@ -215,6 +238,17 @@ mod tests {
         assert_eq!(of("qemu"), 0);
         assert!(of("memory") < of("mmdebstrap"));
         assert!(of("dns") < of("kvm"));
+    }
+
+    #[test]
+    fn a_host_of_firecracker_needs_no_qemu_but_kvm() {
+        let (_dir, mut input) = good_host(0);
+        fs_err::remove_file(input.root.join("bin/qemu-system-x86_64")).unwrap();
+        assert!(!main_job_possible(&survey(&input)));
+        input.vmm = VmmKind::Firecracker;
+        assert!(main_job_possible(&survey(&input)));
+        fs_err::write(input.root.join("proc/cpuinfo"), "flags : fpu\n").unwrap();
+        assert!(!main_job_possible(&survey(&input)));
     }
 
     #[test]

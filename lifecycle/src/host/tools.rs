@@ -56,6 +56,9 @@ const fn tool(
 
 const LONG: &[&str] = &["--version"];
 const SHORT: &[&str] = &["-V"];
+/// The first whose guests find their devices through ACPI, as Debian's kernels want it.
+pub(crate) const OLDEST_FIRECRACKER: Version = Version::new(1, 8);
+
 /// What an absence costs where Firecracker is used.
 pub(super) const COPIES: &str =
     "each Firecracker VM copies its root disk, in place of a dm snapshot";
@@ -87,7 +90,7 @@ pub const TOOLS: &[Tool] = &[
     },
     Tool {
         package: None,
-        minimum: Some(Version::new(1, 8)),
+        minimum: Some(OLDEST_FIRECRACKER),
         ..tool(
             "firecracker",
             LONG,

@@ -30,11 +30,13 @@ impl Version {
         Self { major, minor, patch: None }
     }
 
-    /// The first version named in a text: numbers with a dot between them, not within a word.
+    /// The first version named in a text: numbers with a dot between them, not within a word but for
+    /// a `v` before them.
     #[must_use]
     pub fn find(text: &str) -> Option<Self> {
         let starts = text.char_indices().filter(|&(at, c)| {
-            let before = text[..at].chars().next_back();
+            let before = &text[..at];
+            let before = before.strip_suffix('v').unwrap_or(before).chars().next_back();
             c.is_ascii_digit() && !before.is_some_and(|b| b.is_alphanumeric() || b == '.')
         });
         starts.map(|(at, _)| &text[at..]).find_map(Self::parse_start)
@@ -139,6 +141,7 @@ mod tests {
             ("mke2fs 1.47.0 (5-Feb-2023)\n\tUsing EXT2FS Library", "1.47.0"),
             ("mkfs.erofs (erofs-utils) 1.7.1", "1.7.1"),
             ("unshare from util-linux 2.38.1", "2.38.1"),
+            ("Firecracker v1.12.1\n2026-11-24T16:55:11.323150333 [x] exiting", "1.12.1"),
             ("cargo 1.95.0-nightly (abc 2026-01-01)", "1.95.0"),
         ];
         for (text, version) in cases {

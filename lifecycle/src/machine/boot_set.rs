@@ -38,9 +38,13 @@ impl RootDisk {
         Self { path, snapshot: None }
     }
 
-    /// Whether what the guest wrote is lost, as the host had no room for it.
-    pub(super) fn is_spoiled(&self) -> bool {
-        self.snapshot.as_ref().is_some_and(Snapshot::is_spoiled)
+    /// Resolves when what the guest wrote is lost, as the host had no room for it. A VMM that keeps
+    /// the disk in a file tells by itself.
+    pub(super) async fn spoiled(&self) {
+        match &self.snapshot {
+            Some(snapshot) => snapshot.spoiled().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

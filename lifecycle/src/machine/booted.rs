@@ -62,7 +62,7 @@ impl Prepared {
                     return Ok(Booted { vmm, prepared: self, cold: false });
                 }
                 // Nothing would start without it either.
-                Err(error @ VmmError::Start { .. }) => {
+                Err(error @ (VmmError::Start { .. } | VmmError::Version { .. })) => {
                     return Err(Cause::from(error).during(Stage::Boot));
                 }
                 Err(error) => {

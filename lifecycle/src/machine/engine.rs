@@ -10,7 +10,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::plan::Host;
+use super::plan::{Host, Plan};
 use crate::event::Stage;
 use crate::network;
 use crate::overlay::{DiskFormat, RootOverlay, dm_snapshot};
@@ -19,7 +19,8 @@ use crate::seed::Seed;
 use crate::session::Keys;
 use crate::spec::{Accel, Init, Net, VmSpec, VmmKind};
 use crate::template::{ROOT, ROOT_COW, ROOT_RAW};
-use crate::vmm::{Accelerator, VmmError, firecracker, qemu};
+use crate::vmm::firecracker::{self, release};
+use crate::vmm::{Accelerator, VmmError, qemu};
 
 /// A VMM, decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,8 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Decides, and says so where it is the slow one.
-    pub(super) fn choose(spec: &VmSpec, host: Host<'_>) -> Result<Self, VmmError> {
+    pub(super) fn choose(plan: &Plan, host: Host<'_>) -> Result<Self, VmmError> {
+        let spec = &plan.spec;
         let vmm = spec.vmm.unwrap_or(VmmKind::Qemu);
         let net = network(vmm, spec.net, host)?;
         let (program, accelerator, root) = match vmm {
@@ -49,7 +51,9 @@ impl Engine {
         };
         host.events.means(Stage::Overlay, root.as_str());
         host.events.means(Stage::Boot, format!("{vmm}, {}", accelerator.as_str()));
-        Ok(Self { vmm, program: find(program, host), accelerator, root, net })
+        let own = plan.firecracker.clone().filter(|_| vmm == VmmKind::Firecracker);
+        let program = own.unwrap_or_else(|| find(program, host));
+        Ok(Self { vmm, program, accelerator, root, net })
     }
 
     /// What kind of disks it takes.
@@ -138,8 +142,11 @@ fn accelerator(spec: &VmSpec, host: Host<'_>) -> Accelerator {
     }
 }
 
-/// Where a program is; its name where it is nowhere, so that starting it tells.
+/// Where a program is, or where `setup` has put it; its name where it is nowhere, so that starting
+/// it tells.
 fn find(program: &str, host: Host<'_>) -> Utf8PathBuf {
     let found = find_program(program, host.path);
-    found.and_then(|path| Utf8PathBuf::from_path_buf(path).ok()).unwrap_or_else(|| program.into())
+    let found = found.and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
+    let installed = Some(release::place(host.layout, program)).filter(|path| path.exists());
+    found.or(installed).unwrap_or_else(|| program.into())
 }

@@ -122,11 +122,6 @@ impl Guest {
         let _stage = stages::start(&events, Stage::Command);
         let result = self.attend(&mark, &command, streams, &mut interrupt).await;
         match result {
-            // It may have met the end of its disk.
-            Ok(status) if status != 0 && self.prepared.root.is_spoiled() => {
-                let cause = VmmError::HostDiskFull("root".to_owned()).into();
-                Err(self.failed(Stage::Command, cause).await)
-            }
             Ok(status) => Ok(status),
             Err(cause) => Err(self.failed(Stage::Command, cause).await),
         }
@@ -140,7 +135,9 @@ impl Guest {
         streams: Streams<'_>,
         interrupt: &mut impl AsyncFnMut() -> &'static str,
     ) -> Result<u8, Cause> {
-        let Self { master, vmm, .. } = self;
+        let Self { master, vmm, prepared, .. } = self;
+        let spoiled = prepared.root.spoiled();
+        tokio::pin!(spoiled);
         let failure = vmm.failure();
         tokio::pin!(failure);
         let running = stream::run(master, command, streams);
@@ -149,6 +146,7 @@ impl Guest {
             tokio::select! {
                 status = &mut running => return status.map_err(Cause::from),
                 error = &mut failure => return Err(error.into()),
+                () = &mut spoiled => return Err(VmmError::HostDiskFull("root".to_owned()).into()),
                 signal = interrupt() => {
                     let script = command::signal_text(mark, signal);
                     if let Err(error) = step(master, "signalling the command", script).await {

@@ -19,6 +19,8 @@ pub struct Plan {
     pub name: Option<VmName>,
     /// Its shape.
     pub spec: VmSpec,
+    /// Firecracker's program, where it is not to be looked for.
+    pub firecracker: Option<Utf8PathBuf>,
     /// How it comes up.
     pub start: Start,
     /// What it boots from.

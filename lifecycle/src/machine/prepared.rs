@@ -113,7 +113,7 @@ impl Plan {
     /// Where the name is taken, a file cannot be made or a template's guest does not come up;
     /// nothing stays then.
     pub async fn prepare(self, host: Host<'_>) -> Result<Prepared, Error> {
-        let engine = Engine::choose(&self.spec, host).map_err(Cause::from).during(Stage::Check)?;
+        let engine = Engine::choose(&self, host).map_err(Cause::from).during(Stage::Check)?;
         let keys = Keys::ensure(&host.layout.keys()).await.during(Stage::Overlay)?;
         let segment = engine.seed(self.spec.init, &keys).segment();
         let template = match self.start {

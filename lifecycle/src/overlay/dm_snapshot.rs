@@ -23,6 +23,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use super::OverlayError;
+use super::dm_events::Events;
 use super::loop_device::{Access, LoopDevice};
 use crate::process::{ToolError, find_program, run_tool_here, system_program};
 
@@ -102,6 +103,21 @@ impl Snapshot {
         let text = run_tool_here(&mut status, "").unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         ["Invalid", "Overflow"].iter().any(|word| text.contains(word))
+    }
+
+    /// Resolves when it is [spoiled](Self::is_spoiled).
+    pub(crate) async fn spoiled(&self) {
+        let watching = async {
+            let events = Events::listen()?;
+            while !self.is_spoiled() {
+                events.next().await?;
+            }
+            Ok::<_, io::Error>(())
+        };
+        if let Err(error) = watching.await {
+            tracing::debug!(%error, "nobody listens to device-mapper");
+            std::future::pending().await
+        }
     }
 
     /// Leaves the devices to whoever finds them in the VM's record.

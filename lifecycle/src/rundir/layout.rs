@@ -79,6 +79,12 @@ impl Layout {
         self.state.join("runs")
     }
 
+    /// Programs that `setup` installed.
+    #[must_use]
+    pub fn programs(&self) -> Utf8PathBuf {
+        self.state.join("programs")
+    }
+
     /// The user's SSH keys for guests.
     #[must_use]
     pub fn keys(&self) -> Utf8PathBuf {

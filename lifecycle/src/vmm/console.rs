@@ -4,7 +4,7 @@
 //! ```text
 //! Booting ──► Ready ◄─┐                 a batch: sent ─► done, or failed
 //!    └─► GaveUp       └── batches
-//!    └─► Panicked, from anywhere
+//!    └─► Panicked or PoweredOff, from anywhere
 //! ```
 
 use std::collections::VecDeque;
@@ -33,6 +33,8 @@ pub(crate) enum Sign {
     GaveUp(String),
     /// The kernel panicked, with this reason.
     Panicked(String),
+    /// The kernel has stopped for good, and said nothing else.
+    PoweredOff,
 }
 
 /// What the agent says of a batch.
@@ -92,6 +94,11 @@ impl Console {
     pub(crate) async fn sign(&mut self) -> Option<Sign> {
         let sign = self.sign.wait_for(|sign| *sign != Sign::Booting).await;
         sign.ok().map(|sign| sign.clone())
+    }
+
+    /// The signs to come.
+    pub(crate) fn signs(&self) -> watch::Receiver<Sign> {
+        self.sign.clone()
     }
 
     /// The last sign seen.
@@ -176,7 +183,14 @@ impl Notes {
             return;
         }
         if let Some(seen) = sign_in(&line) {
-            self.signs.send_replace(seen);
+            self.signs.send_if_modified(|sign| {
+                // The boot scripts switch off when they have said why they give up.
+                let news = !(seen == Sign::PoweredOff && matches!(sign, Sign::GaveUp(_)));
+                if news {
+                    *sign = seen;
+                }
+                news
+            });
         }
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL_LINES {
@@ -203,6 +217,9 @@ fn text_of(bytes: &[u8]) -> String {
 fn sign_in(line: &str) -> Option<Sign> {
     if let Some((_, reason)) = line.split_once("Kernel panic - not syncing: ") {
         return Some(Sign::Panicked(reason.to_owned()));
+    }
+    if line.ends_with("reboot: Power down") || line.ends_with("reboot: System halted") {
+        return Some(Sign::PoweredOff);
     }
     match words_of_ours(line)? {
         "ready" => Some(Sign::Ready),
@@ -246,6 +263,17 @@ mod tests {
         let text: &[u8] = b"[ 4.6] Kernel panic - not syncing: VFS: no root\n";
         let sign = Console::follow(text, tokio::io::sink(), None).sign().await;
         assert_eq!(sign, Some(Sign::Panicked("VFS: no root".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_gave_up_is_not_one_that_switched_itself_off() {
+        let off = b"[ 1.2] reboot: Power down\n";
+        let sign = Console::follow(&off[..], tokio::io::sink(), None).sign().await;
+        assert_eq!(sign, Some(Sign::PoweredOff));
+        let text = [&b"banger: gave up: no disk\n"[..], off].concat();
+        let mut console = Console::follow(std::io::Cursor::new(text), tokio::io::sink(), None);
+        console.drained().await;
+        assert_eq!(console.last_sign(), Sign::GaveUp("no disk".to_owned()));
     }
 
     #[tokio::test]

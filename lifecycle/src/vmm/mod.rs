@@ -7,7 +7,7 @@
 pub(crate) mod clock;
 pub(crate) mod config;
 pub(crate) mod console;
-pub(crate) mod firecracker;
+pub mod firecracker;
 pub(crate) mod qemu;
 mod running;
 
@@ -144,6 +144,16 @@ pub enum VmmError {
         /// The limit.
         seconds: u64,
     },
+    /// The VMM is of a version that does not do.
+    #[error("this is {vmm} {found}, expected {expected}")]
+    Version {
+        /// Which one.
+        vmm: VmmKind,
+        /// Its version.
+        found: String,
+        /// The versions that do.
+        expected: &'static str,
+    },
     /// The VMM cannot do what is asked of it.
     #[error("{vmm} does not do {what}")]
     Unsupported {
@@ -169,11 +179,15 @@ impl VmmError {
         match self {
             Self::Start { program, source } if source.kind() == io::ErrorKind::NotFound => {
                 Some(if program.ends_with(firecracker::PROGRAM) {
-                    "put a Firecracker release's program on PATH, or use `--vmm qemu`".to_owned()
+                    "`cargo banger setup` installs Firecracker; `--vmm qemu` does without"
+                        .to_owned()
                 } else {
                     "`cargo banger doctor --fix` installs QEMU".to_owned()
                 })
             }
+            Self::Version { .. } => Some(
+                "`cargo banger setup` installs one that does; `--firecracker` names it".to_owned(),
+            ),
             Self::Unsupported { hint, .. } => Some(hint.clone()),
             Self::Refused { reason, .. } => firecracker::remedy(reason).map(str::to_owned),
             Self::Silent { accelerator: "KVM", .. } => {

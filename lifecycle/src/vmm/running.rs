@@ -57,7 +57,7 @@ pub(crate) struct Vmm {
 #[derive(Debug)]
 enum Control {
     Qemu { qmp: Qmp, seen: watch::Receiver<Seen> },
-    Firecracker { api: Api, setup: Box<Setup> },
+    Firecracker { api: Api, setup: Box<Setup>, signs: watch::Receiver<Sign> },
 }
 
 /// The child itself, killed when dropped unless it was told to live on.
@@ -102,7 +102,7 @@ impl Vmm {
 
     /// Has the guest boot, and waits until its sshd listens, at most for `limit`.
     pub(crate) async fn ready(&mut self, limit: Duration) -> Result<(), VmmError> {
-        if let Control::Firecracker { api, setup } = &self.control {
+        if let Control::Firecracker { api, setup, .. } = &self.control {
             api.boot(setup).await?;
         }
         let silent =
@@ -259,15 +259,23 @@ impl Vmm {
     async fn explain(&mut self, end: End) -> VmmError {
         let status = match end {
             End::FullDisk(node) => return VmmError::HostDiskFull(node),
+            End::Stopped => return self.last_words(VmmError::PoweredOff),
             End::Exited(status) => status,
         };
         // What the guest printed last may still be in the socket.
         let _ = tokio::time::timeout(LAST_BREATH, self.console.drained()).await;
+        self.last_words(match status.success() {
+            true => VmmError::PoweredOff,
+            false => ended(status, &self.run_dir, &self.program),
+        })
+    }
+
+    /// What the console says of the end, or else something general.
+    fn last_words(&self, general: VmmError) -> VmmError {
         match self.console.last_sign() {
             Sign::Panicked(reason) => VmmError::Panicked(reason),
             Sign::GaveUp(reason) => VmmError::GaveUp(reason),
-            Sign::Booting | Sign::Ready if status.success() => VmmError::PoweredOff,
-            Sign::Booting | Sign::Ready => ended(status, &self.run_dir, &self.program),
+            Sign::Booting | Sign::Ready | Sign::PoweredOff => general,
         }
     }
 }
@@ -275,6 +283,8 @@ impl Vmm {
 /// How a VM stops being usable.
 enum End {
     Exited(ExitStatus),
+    /// The guest has stopped, and its VMM does not end with it.
+    Stopped,
     FullDisk(String),
 }
 
@@ -331,8 +341,8 @@ async fn launch_firecracker(
         }
         api => api?,
     };
-    let setup = Box::new(Setup::of(config));
-    Ok((process, console, Control::Firecracker { api, setup }))
+    let (setup, signs) = (Box::new(Setup::of(config)), console.signs());
+    Ok((process, console, Control::Firecracker { api, setup, signs }))
 }
 
 /// Starts the process; what it writes to standard error goes to its log. The command, which holds
@@ -352,17 +362,26 @@ fn spawn(mut command: Command, run_dir: &Utf8Path, may_outlive: bool) -> Result<
 
 /// Waits for the end.
 async fn failure(child: &mut Child, control: &mut Control) -> End {
-    let filled = async {
-        let Control::Qemu { seen, .. } = control else { return std::future::pending().await };
-        match seen.wait_for(|seen| seen.full_disk.is_some()).await {
-            Ok(seen) => seen.full_disk.clone().unwrap_or_default(),
-            // QEMU closed its control connection: its end is what counts.
-            Err(_) => std::future::pending().await,
+    let told = async {
+        let end = match control {
+            Control::Qemu { seen, .. } => {
+                let seen = seen.wait_for(|seen| seen.full_disk.is_some()).await;
+                seen.ok().and_then(|seen| seen.full_disk.clone()).map(End::FullDisk)
+            }
+            Control::Firecracker { signs, .. } => {
+                let off = |sign: &Sign| matches!(sign, Sign::PoweredOff | Sign::GaveUp(_));
+                signs.wait_for(off).await.ok().map(|_| End::Stopped)
+            }
+        };
+        match end {
+            Some(end) => end,
+            // Nobody is there any more who would tell: the process's end is what counts.
+            None => std::future::pending().await,
         }
     };
     tokio::select! {
         status = child.wait() => End::Exited(status.unwrap_or_default()),
-        node = filled => End::FullDisk(node),
+        end = told => end,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use banger_lifecycle::host::fix::plan::remedy_text;
 use banger_lifecycle::host::fix::{PackageManager, Plan, Privilege};
-use banger_lifecycle::host::{Finding, State, main_job_possible};
+use banger_lifecycle::host::{Finding, Purpose, State, main_job_possible};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const SO_SO: Style = AnsiColor::Yellow.on_default();
@@ -69,7 +69,11 @@ fn summary(findings: &[Finding], plan: &Plan, out: &mut dyn Write) -> io::Result
 }
 
 fn how_guests_run(findings: &[Finding]) -> String {
-    match findings.iter().find(|finding| finding.id == "kvm") {
+    let find = |id| findings.iter().find(|finding| finding.id == id);
+    if find("firecracker").is_some_and(|finding| finding.purpose == Purpose::Run) {
+        return "Firecracker".to_owned();
+    }
+    match find("kvm") {
         Some(kvm) if kvm.state == State::Ready => "QEMU with KVM".to_owned(),
         Some(kvm) => format!("QEMU with TCG: {}", kvm.detail),
         None => "QEMU".to_owned(),
@@ -78,8 +82,8 @@ fn how_guests_run(findings: &[Finding]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use banger_lifecycle::host::Remedy;
     use banger_lifecycle::host::fix::Package;
-    use banger_lifecycle::host::{Purpose, Remedy};
 
     use super::*;
 

@@ -18,6 +18,9 @@ use super::{eventually, processes_of};
 /// The program under test.
 pub(crate) const BANGER: &str = env!("CARGO_BIN_EXE_cargo-banger");
 
+/// Settings of the suite's own that reach the commands under test: over which VMM, on what guests.
+const PASSED: &[&str] = &["BANGER_VMM", "BANGER_PACKAGES", "BANGER_BOOT_TIMEOUT"];
+
 /// What tests share between them. A template's guest knows the keys, so those go with it.
 const SHARED: &[&str] = &["cache/images", "cache/layers", "cache/templates", "state/keys"];
 
@@ -121,6 +124,7 @@ impl TestEnvironment {
             let tools = ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
             ["BANGER_", "CARGO", "RUST"].iter().any(|prefix| name.starts_with(prefix))
                 && !tools.contains(&name)
+                && !PASSED.contains(&name)
                 && name != "BANGER_HOME"
         };
         std::env::vars_os()
@@ -143,7 +147,7 @@ impl TestEnvironment {
     /// Kills the VMMs of this place; how many there were.
     pub(crate) fn kill_vmms(&self) -> usize {
         let vmms = processes_of(self.home()).into_iter();
-        let vmms = vmms.filter(|(_, line)| line.contains("qemu-system-"));
+        let vmms = vmms.filter(|(_, line)| line.contains(Vmm::of_the_suite().program()));
         vmms.filter_map(|(pid, _)| kill_process(Pid::from_raw(pid)?, Signal::KILL).ok()).count()
     }
 
@@ -184,6 +188,31 @@ impl Drop for TestEnvironment {
     }
 }
 
+/// What runs the suite's VMs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vmm {
+    Qemu,
+    Firecracker,
+}
+
+impl Vmm {
+    /// As `BANGER_VMM` says.
+    pub(crate) fn of_the_suite() -> Self {
+        match std::env::var("BANGER_VMM").as_deref() {
+            Ok("firecracker") => Self::Firecracker,
+            _ => Self::Qemu,
+        }
+    }
+
+    /// Its process, by a word of its command line.
+    pub(crate) const fn program(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu-system-x86_64",
+            Self::Firecracker => "firecracker --api-sock",
+        }
+    }
+}
+
 /// Says why a test does nothing.
 pub(crate) fn skip(reason: &str) {
     tell(&format!("{} SKIPPED: {reason}", test_name()));
@@ -205,7 +234,9 @@ fn shared_home() -> Utf8PathBuf {
 
 /// Why no VM can run here, by `doctor`'s word.
 fn why_not_ready() -> Option<String> {
-    let doctor = TestEnvironment::without_vm().banger(["doctor"]).run();
+    let env = TestEnvironment::without_vm();
+    // There the image may be, which need not be built then.
+    let doctor = env.banger(["doctor"]).env("BANGER_HOME", shared_home()).run();
     (!doctor.status.success()).then(|| doctor.text().lines().last().unwrap_or_default().to_owned())
 }
 

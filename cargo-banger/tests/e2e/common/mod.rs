@@ -9,7 +9,7 @@ mod workspace;
 pub(crate) use cargo::{
     Verdict, Verdicts, assert_same, has_nextest, libtest_verdicts, nextest_verdicts, repository,
 };
-pub(crate) use environment::{BANGER, TestEnvironment, entries, skip, tell};
+pub(crate) use environment::{BANGER, TestEnvironment, Vmm, entries, skip, tell};
 pub(crate) use process::{Outcome, Program, Running};
 pub(crate) use slots::total as vms_at_once;
 pub(crate) use workspace::Workspace;

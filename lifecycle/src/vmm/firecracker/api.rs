@@ -28,6 +28,12 @@ struct Fault {
     fault_message: String,
 }
 
+/// Who answers.
+#[derive(Debug, Deserialize)]
+struct Version {
+    firecracker_version: String,
+}
+
 impl Api {
     /// Speaks to the API at a socket.
     pub(crate) fn new(socket: &Utf8Path) -> io::Result<Self> {
@@ -37,6 +43,14 @@ impl Api {
     /// Whether anybody listens on the socket.
     pub(crate) async fn is_there(&self) -> bool {
         tokio::net::UnixStream::connect(self.socket.as_path()).await.is_ok()
+    }
+
+    /// The version of who answers.
+    pub(crate) async fn version(&self) -> Result<String, VmmError> {
+        let body = self.request(Method::GET, "/version", None::<&()>).await?;
+        let answer: Version = serde_json::from_slice(&body)
+            .map_err(|error| VmmError::Control(io::Error::from(error)))?;
+        Ok(answer.firecracker_version)
     }
 
     /// Describes the VM and starts it.
@@ -67,7 +81,7 @@ impl Api {
 
     /// Stops the guest and writes all its state. The guest does not go on.
     pub(crate) async fn save(&self, state: &Utf8Path, memory: &Utf8Path) -> Result<(), VmmError> {
-        self.request(Method::PATCH, "/vm", &json!({"state": "Paused"})).await?;
+        self.request(Method::PATCH, "/vm", Some(&json!({"state": "Paused"}))).await?;
         let create = json!({
             "snapshot_type": "Full",
             "snapshot_path": state,
@@ -77,34 +91,34 @@ impl Api {
     }
 
     async fn put(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<(), VmmError> {
-        self.request(Method::PUT, path, body).await
+        self.request(Method::PUT, path, Some(body)).await.map(drop)
     }
 
     async fn request(
         &self,
         method: Method,
         path: &str,
-        body: &(impl Serialize + Sync),
-    ) -> Result<(), VmmError> {
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Bytes, VmmError> {
         let what = format!("{method} {path}");
         let control = |error: &dyn std::fmt::Display| {
             VmmError::Control(io::Error::other(format!("{what}: {error}")))
         };
-        let text = serde_json::to_vec(body).map_err(|error| control(&error))?;
+        let text = body.map(serde_json::to_vec).transpose().map_err(|error| control(&error))?;
         let request = Request::builder()
             .method(method)
             .uri(hyper::Uri::from(Uri::new(self.socket.as_path(), path)))
             .header("host", "localhost")
             .header("content-type", "application/json")
-            .body(Full::from(text))
+            .body(Full::from(text.unwrap_or_default()))
             .map_err(|error| control(&error))?;
         let response = self.client.request(request).await.map_err(|error| control(&error))?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(|error| control(&error))?;
-        if status.is_success() {
-            return Ok(());
-        }
         let body = body.to_bytes();
+        if status.is_success() {
+            return Ok(body);
+        }
         let reason = match serde_json::from_slice::<Fault>(&body) {
             Ok(fault) => fault.fault_message,
             Err(_) => format!("{status}: {}", String::from_utf8_lossy(&body)),

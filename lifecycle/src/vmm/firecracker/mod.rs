@@ -6,7 +6,9 @@
 
 mod api;
 mod fault;
+pub mod release;
 mod setup;
+mod version;
 
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -30,6 +32,9 @@ pub(crate) const PROGRAM: &str = "firecracker";
 const API: &str = "api.sock";
 pub(crate) const VSOCK: &str = "vsock.sock";
 
+/// What it counts, an object a minute and one at its end, in the VM's directory.
+const METRICS: &str = "metrics.json";
+
 /// The vsock port on which the guest's agent takes batches.
 const AGENT_PORT: u32 = 1024;
 
@@ -45,6 +50,8 @@ pub(crate) fn command(config: &Config, run_dir: &Utf8Path) -> std::io::Result<Co
     command.current_dir(run_dir).args(["--api-sock", API, "--id", "vm"]);
     // A path in the VM's directory, by which the process is known as the VM's.
     command.args(["--log-path", log_path(run_dir).as_str(), "--level", "Warn"]);
+    fs_err::File::create(run_dir.join(METRICS))?;
+    command.args(["--metrics-path", METRICS]);
     Ok(command)
 }
 
@@ -81,6 +88,7 @@ async fn listening(arrival: Arrival, run_dir: &Utf8Path) -> Result<Api, VmmError
     while !api.is_there().await {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    version::check(&api.version().await?)?;
     Ok(api)
 }
 
