@@ -35,6 +35,12 @@ pub(crate) struct VmArgs {
     /// Private network that VMs with a tap lease addresses from [default: 10.231.0.0/16]
     #[arg(long, value_name = "NETWORK")]
     net_pool: Option<String>,
+    /// How many MiB a second each disk may move, with Firecracker [default: none]
+    #[arg(long, value_name = "MIB")]
+    disk_rate: Option<String>,
+    /// How many MiB a second the tap may move, with Firecracker [default: none]
+    #[arg(long, value_name = "MIB")]
+    net_rate: Option<String>,
     /// How long the guest may take to become ready [default: 90s]
     #[arg(long, value_name = "TIME")]
     boot_timeout: Option<String>,
@@ -102,6 +108,8 @@ impl VmArgs {
             ("init", &self.init),
             ("net", &self.net),
             ("net-pool", &self.net_pool),
+            ("disk-rate", &self.disk_rate),
+            ("net-rate", &self.net_rate),
             ("boot-timeout", &self.boot_timeout),
             ("rootfs", &self.rootfs),
             ("kernel", &self.kernel),

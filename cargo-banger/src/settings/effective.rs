@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use banger_lifecycle::exec::command::is_shell_name;
-use banger_lifecycle::spec::{Net, Ram, Vcpu, VmSpec};
+use banger_lifecycle::spec::{Net, Ram, Rate, Vcpu, VmSpec};
 use camino::Utf8PathBuf;
 
 use super::{Resolved, list};
@@ -55,6 +55,8 @@ impl Effective {
                 init: find("init").parse()?,
                 net: net(find("net"))?,
                 net_pool: find("net-pool").parse()?,
+                disk_rate: rate(find("disk-rate"))?,
+                net_rate: rate(find("net-rate"))?,
                 boot_timeout_ms: millis(duration(find("boot-timeout"))?),
             },
             vcpu_is_auto: vcpu.text == "auto",
@@ -86,6 +88,10 @@ fn net(resolved: &Resolved) -> Result<Net, CommandError> {
         "false" => Ok(Net::None),
         _ => resolved.parse(),
     }
+}
+
+fn rate(resolved: &Resolved) -> Result<Option<Rate>, CommandError> {
+    if resolved.text == "none" { Ok(None) } else { resolved.parse().map(Some) }
 }
 
 fn truth(resolved: &Resolved) -> Result<bool, CommandError> {

@@ -63,6 +63,18 @@ pub(crate) const KEYS: &[Key] = &[
         "the private network that VMs with a tap lease addresses from",
     ),
     key(
+        "disk-rate",
+        "BANGER_DISK_RATE",
+        "none",
+        "how many MiB a second each disk may move; Firecracker only",
+    ),
+    key(
+        "net-rate",
+        "BANGER_NET_RATE",
+        "none",
+        "how many MiB a second the tap may move, in each direction; Firecracker only",
+    ),
+    key(
         "boot-timeout",
         "BANGER_BOOT_TIMEOUT",
         "90s",

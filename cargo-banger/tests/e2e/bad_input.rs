@@ -25,6 +25,8 @@ fn values_out_of_range_are_refused_with_what_is_accepted() {
         (["--accel", "hvf"], "`hvf`", "kvm or tcg"),
         (["--init", "upstart"], "`upstart`", "quick or systemd"),
         (["--net=bridge", "--no-sync"], "`bridge`", "user"),
+        (["--net-pool", "8.8.8.0/24"], "`8.8.8.0/24`", "10.231.0.0/16"),
+        (["--disk-rate", "fast"], "`fast`", "MiB a second"),
         (["--boot-timeout", "soon"], "`soon`", "90s"),
         (["--timeout", "0s"], "`0s`", "90s"),
         (["--out", "nowhere"], "`nowhere`", "GUEST:HOST"),

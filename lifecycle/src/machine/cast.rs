@@ -30,7 +30,7 @@ use crate::overlay::{DiskFormat, qcow2, raw};
 use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
 use crate::session::{Keys, Master, SshConfig};
-use crate::spec::{Init, VmmKind};
+use crate::spec::{Init, VmSpec, VmmKind};
 use crate::sync::sftp_options;
 use crate::template::{MEMORY, OVERLAY, ROOT, STATE, TemplateError};
 use crate::vmm::{Config, Memory, Vmm, VmmError};
@@ -128,7 +128,9 @@ async fn config(
     }
     let slots = Slots { layers: &[], workspace: None, vmm: engine.vmm };
     let disks = slots.disks(&set.root.path, host.layout, run_dir.path()).await?;
-    Ok((set.config(run_dir, &plan.spec, engine, disks, Memory::Kept(memory)), set.root))
+    // Limits are of single VMs.
+    let spec = VmSpec { disk_rate: None, net_rate: None, ..plan.spec.clone() };
+    Ok((set.config(run_dir, &spec, engine, disks, Memory::Kept(memory)), set.root))
 }
 
 /// Does what a first user of the guest would do, so that clones find it in memory, and leaves.

@@ -39,6 +39,10 @@ impl Engine {
         let spec = &plan.spec;
         let vmm = spec.vmm.unwrap_or(VmmKind::Qemu);
         let net = network(vmm, spec.net, host)?;
+        if vmm == VmmKind::Qemu && (spec.disk_rate.is_some() || spec.net_rate.is_some()) {
+            let what = "limits on devices (`--disk-rate`, `--net-rate`)";
+            return Err(unsupported(vmm, what, "`--vmm firecracker` does"));
+        }
         let (program, accelerator, root) = match vmm {
             VmmKind::Qemu => (qemu::PROGRAM, accelerator(spec, host), RootOverlay::Qcow2),
             VmmKind::Firecracker => match obstacle(spec, host) {

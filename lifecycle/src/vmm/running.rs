@@ -169,8 +169,8 @@ impl Vmm {
                     loaded => loaded?,
                 }
             }
-            Control::Firecracker { api, .. } => {
-                api.load(state, self.memory.kept()?).await?;
+            Control::Firecracker { api, setup, .. } => {
+                api.load(setup, state, self.memory.kept()?).await?;
             }
         }
         self.find_agent(AGENT_LIMIT).await

@@ -11,7 +11,7 @@ use hyperlocal::{UnixClientExt as _, UnixConnector, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Setup;
+use super::setup::{Drive, Interface, Setup};
 use crate::session::socket::ShortPath;
 use crate::vmm::VmmError;
 
@@ -66,22 +66,50 @@ impl Api {
         }
         self.put("/vsock", &setup.vsock).await?;
         self.put("/entropy", &json!({})).await?;
-        self.put("/actions", &json!({"action_type": "InstanceStart"})).await
+        self.put("/actions", &json!({"action_type": "InstanceStart"})).await?;
+        self.restrain(setup).await
+    }
+
+    /// Limits how much the devices move.
+    async fn restrain(&self, setup: &Setup) -> Result<(), VmmError> {
+        if let Some(limiter) = &setup.limits.disk {
+            for Drive { drive_id, .. } in &setup.drives {
+                let limits = json!({ "drive_id": drive_id, "rate_limiter": limiter });
+                self.patch(&format!("/drives/{drive_id}"), &limits).await?;
+            }
+        }
+        if let Some(limiter) = &setup.limits.net {
+            for Interface { iface_id, .. } in &setup.interfaces {
+                let limits = json!({
+                    "iface_id": iface_id,
+                    "rx_rate_limiter": limiter,
+                    "tx_rate_limiter": limiter,
+                });
+                self.patch(&format!("/network-interfaces/{iface_id}"), &limits).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Has the guest go on from a state.
-    pub(crate) async fn load(&self, state: &Utf8Path, memory: &Utf8Path) -> Result<(), VmmError> {
+    pub(crate) async fn load(
+        &self,
+        setup: &Setup,
+        state: &Utf8Path,
+        memory: &Utf8Path,
+    ) -> Result<(), VmmError> {
         let load = json!({
             "snapshot_path": state,
             "mem_backend": { "backend_type": "File", "backend_path": memory },
             "resume_vm": true,
         });
-        self.put("/snapshot/load", &load).await
+        self.put("/snapshot/load", &load).await?;
+        self.restrain(setup).await
     }
 
     /// Stops the guest and writes all its state. The guest does not go on.
     pub(crate) async fn save(&self, state: &Utf8Path, memory: &Utf8Path) -> Result<(), VmmError> {
-        self.request(Method::PATCH, "/vm", Some(&json!({"state": "Paused"}))).await?;
+        self.patch("/vm", &json!({"state": "Paused"})).await?;
         let create = json!({
             "snapshot_type": "Full",
             "snapshot_path": state,
@@ -92,6 +120,10 @@ impl Api {
 
     async fn put(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<(), VmmError> {
         self.request(Method::PUT, path, Some(body)).await.map(drop)
+    }
+
+    async fn patch(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<(), VmmError> {
+        self.request(Method::PATCH, path, Some(body)).await.map(drop)
     }
 
     async fn request(

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::spec::Rate;
 use crate::vmm::{Config, Disk};
 
 /// The guest's CID; every VM has a vsock of its own, so that all may have the same.
@@ -18,6 +19,33 @@ pub(crate) struct Setup {
     #[serde(rename = "network-interfaces")]
     pub(super) interfaces: Vec<Interface>,
     pub(super) vsock: Vsock,
+    /// What is told once the VM runs, so that no template has it.
+    pub(super) limits: Limits,
+}
+
+/// How much its devices may move; as much as they can where `None`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Limits {
+    pub(super) disk: Option<RateLimiter>,
+    pub(super) net: Option<RateLimiter>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct RateLimiter {
+    bandwidth: TokenBucket,
+}
+
+/// So many bytes in so many ms.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct TokenBucket {
+    size: u64,
+    refill_time: u64,
+}
+
+impl From<Rate> for RateLimiter {
+    fn from(rate: Rate) -> Self {
+        Self { bandwidth: TokenBucket { size: rate.bytes(), refill_time: 1000 } }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +98,10 @@ impl Setup {
             drives: config.disks.iter().map(drive).collect(),
             interfaces: config.namespace.iter().map(|_| interface()).collect(),
             vsock: Vsock { guest_cid: GUEST_CID, uds_path: super::VSOCK },
+            limits: Limits {
+                disk: config.spec.disk_rate.map(RateLimiter::from),
+                net: config.spec.net_rate.map(RateLimiter::from),
+            },
         }
     }
 }
