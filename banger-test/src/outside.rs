@@ -47,6 +47,7 @@ impl Lane {
         let setting = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let name = supervisor.start(Start {
             settings: case.settings.iter().map(setting).collect(),
+            toolchain: false,
             program: Some(program.clone()),
             shared: case.shared.map(str::to_owned),
             may_be_kept: keeps_on_failure(),

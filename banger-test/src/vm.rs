@@ -50,7 +50,7 @@ impl Builder {
         self.setting("suite", suite)
     }
 
-    /// Decides what the guest reaches: `none` or `user`.
+    /// Decides what the guest reaches: `none`, `auto`, `user` or `tap`.
     pub fn net(self, net: &str) -> Self {
         self.setting("net", net)
     }
@@ -72,6 +72,13 @@ impl Builder {
     /// workspace around it and the libraries that the guest lacks.
     pub fn program(mut self, path: impl AsRef<Path>) -> Self {
         self.start.program = Some(path.as_ref().to_string_lossy().into_owned());
+        self
+    }
+
+    /// Brings along the workspace, the host's Rust toolchain and the crates of its Cargo.lock, so
+    /// that cargo works in it, offline. What it builds is gone with the VM.
+    pub fn toolchain(mut self) -> Self {
+        self.start.toolchain = true;
         self
     }
 

@@ -52,6 +52,8 @@ pub struct Start {
     /// An executable of the host that is to stand at its own path in the guest, with the other
     /// programs of its package. The workspace comes along.
     pub program: Option<String>,
+    /// Whether the host's Rust toolchain and the workspace's crates come along with it.
+    pub toolchain: bool,
     /// The VM's name; a generated one where `None`.
     pub name: Option<String>,
     /// The name of a VM that several tests use, one after another.

@@ -20,7 +20,7 @@ impl Request {
         let Some(workspace) = self.workspace.as_ref().filter(|_| self.syncs()) else {
             return Ok(Vec::new());
         };
-        if !self.settings.toolchain || !self.builds {
+        if !self.settings.toolchain || !self.toolchain {
             return Ok(Vec::new());
         }
         let store = LayerStore::new(&context.layout, context.events.clone());

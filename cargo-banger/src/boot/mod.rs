@@ -37,16 +37,17 @@ pub(crate) struct Wish {
     /// Whether a single test is all that it runs, which has one core of the host to itself where as
     /// many run as there are cores.
     pub(crate) single_test: bool,
-    /// Whether cargo may run in the guest: it has the toolchain and the crates then, and what is
-    /// built is kept.
+    /// Whether the guest has the toolchain and the crates, so that cargo may run in it.
+    pub(crate) toolchain: bool,
+    /// Whether what it builds is kept for later ones.
     pub(crate) builds: bool,
 }
 
 impl Wish {
     /// As the command line has it.
     pub(crate) fn of(args: &VmArgs) -> Self {
-        let (name, rebuild) = (args.name.clone(), args.rebuild);
-        Self { flags: args.flags(), name, rebuild, builds: true, ..Self::default() }
+        let (name, rebuild, toolchain, builds) = (args.name.clone(), args.rebuild, true, true);
+        Self { flags: args.flags(), name, rebuild, toolchain, builds, ..Self::default() }
     }
 }
 
@@ -58,6 +59,7 @@ pub(crate) struct Request {
     rebuild: bool,
     may_be_kept: bool,
     program: Option<Utf8PathBuf>,
+    toolchain: bool,
     builds: bool,
 }
 
@@ -84,7 +86,8 @@ impl Request {
     /// Checks flags, settings and files, and clears what dead runs left. Nothing boots before all
     /// of it is right.
     pub(crate) async fn check(context: &Context, wish: Wish) -> Result<Self, CommandError> {
-        let Wish { flags, name, rebuild, may_be_kept, program, single_test, builds } = wish;
+        let Wish { flags, name, rebuild, may_be_kept, program, single_test, toolchain, builds } =
+            wish;
         let began = std::time::Instant::now();
         context.events.send(Event::Started { stage: Stage::Check });
         let workspace = Workspace::load(&context.directory, &context.cargo).await;
@@ -104,7 +107,7 @@ impl Request {
         teardown::sweep(&context.layout).await?;
         context.events.send(Event::Finished { stage: Stage::Check, took: began.elapsed() });
         let may_be_kept = may_be_kept || settings.keep_on_failure;
-        Ok(Self { settings, name, workspace, rebuild, may_be_kept, program, builds })
+        Ok(Self { settings, name, workspace, rebuild, may_be_kept, program, toolchain, builds })
     }
 
     /// Gives the guest more memory where cargo runs in it and nobody said how much.

@@ -30,6 +30,7 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
         program: Some(program.clone()),
         // As nextest and editors ask for one test.
         single_test: args.arguments.iter().any(|argument| argument == "--exact"),
+        toolchain: false,
         builds: false,
         ..Wish::of(&args.vm)
     };

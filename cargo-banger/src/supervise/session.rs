@@ -155,6 +155,7 @@ impl<'a> Session<'a> {
             may_be_kept: start.may_be_kept,
             single_test: start.program.is_some(),
             program: start.program.map(Into::into),
+            toolchain: start.toolchain,
             ..Wish::default()
         };
         let request = boot::Request::check(self.context, wish).await?;

@@ -75,7 +75,7 @@ impl BootSet {
                 raw::copy_larger(&rootfs, &file, size).await?;
                 RootDisk::file(file)
             }
-            RootOverlay::Snapshot => Snapshot::create(&run.handle(), &rootfs, &file, size)?.into(),
+            RootOverlay::Snapshot => Snapshot::create(run, &rootfs, &file, size)?.into(),
         };
         let initrd = dir.join(INITRD);
         write_initrd(&initrd, &boot.initrd(), segment).await?;
@@ -111,7 +111,7 @@ impl BootSet {
             RootOverlay::Snapshot => {
                 raw::copy(&template.file(engine.root_disk()), &file).await?;
                 let (rootfs, size) = (boot.rootfs(), root_size(boot, spec)?);
-                Snapshot::open(&run.handle(), &rootfs, &file, size)?.into()
+                Snapshot::open(run, &rootfs, &file, size)?.into()
             }
         };
         let kernel = match boot.own_kernel() {

@@ -54,7 +54,7 @@ pub(super) async fn cast(
     let layout = host.layout;
     let run_dir = RunDir::create(layout, None).await.during(Stage::Template)?;
     let mut record = noted(plan, engine, layout, &run_dir).during(Stage::Template)?;
-    let _network = network(&mut record, &plan.spec).during(Stage::Template)?;
+    let _network = network(&run_dir, &mut record, &plan.spec).during(Stage::Template)?;
     let config = config(plan, engine, segment, host, made, &run_dir).await;
     let (mut config, _root) = config.during(Stage::Template)?;
     config.namespace = record.meta.network.as_ref().map(namespace_path);

@@ -209,7 +209,7 @@ impl Plan {
         host: Host<'_>,
     ) -> Result<Prepared, Cause> {
         let Claimed { run_dir, mut record, workspace_disk, scans } = claimed;
-        let network = network(&mut record, &self.spec)?;
+        let network = network(&run_dir, &mut record, &self.spec)?;
         let (set, memory) = match &origin {
             Some(Origin { template: (_, template), workspace, .. }) => {
                 if let (Some(disk), true) = (&workspace_disk, workspace) {
@@ -319,9 +319,13 @@ const RUNNER: &str = "#!/bin/sh\n\
     exec \"$@\"\n";
 
 /// Makes the network that stands in a record, if one does, and adds its address there.
-pub(super) fn network(record: &mut Record, spec: &VmSpec) -> Result<Option<Network>, Cause> {
+pub(super) fn network(
+    run_dir: &RunDir,
+    record: &mut Record,
+    spec: &VmSpec,
+) -> Result<Option<Network>, Cause> {
     let Some(names) = record.meta.network.clone() else { return Ok(None) };
-    let network = Network::create(names, spec.net_pool)?;
+    let network = Network::create(run_dir, names, spec.net_pool)?;
     record.meta.network = network.names().cloned();
     Ok(Some(network))
 }

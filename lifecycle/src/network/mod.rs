@@ -30,8 +30,8 @@ use self::pool::Lease;
 pub(crate) use self::resolver::resolvers;
 use crate::host::Identity;
 use crate::process::{ToolError, find_program, run_tool_here, system_program};
-use crate::rundir::FileLock;
 use crate::rundir::record::NetworkRecord;
+use crate::rundir::{FileLock, RunDir};
 use crate::spec::NetPool;
 
 /// The tap's name in its namespace.
@@ -113,9 +113,17 @@ pub(crate) struct Network {
 impl Network {
     /// Makes it under names that stand in the run's record already, with an address of the pool
     /// and NAT up.
-    pub(crate) fn create(names: NetworkRecord, pool: NetPool) -> Result<Self, NetworkError> {
+    pub(crate) fn create(
+        run: &RunDir,
+        names: NetworkRecord,
+        pool: NetPool,
+    ) -> Result<Self, NetworkError> {
         let mut this = Self { names: Some(names) };
         let names = this.names.as_mut().expect("they have just been put there");
+        let tell = |program, arguments: &[&str], text: &str| {
+            let mut command = command(program, arguments);
+            run_tool_here(run.held_by(&mut command), text)
+        };
         {
             // The lease is taken when the host has a route for it.
             let _turn = turn()?;
@@ -130,7 +138,8 @@ impl Network {
         let nft = nft.to_string_lossy();
         let inside = ["netns", "exec", &names.namespace, "sh", "-c", forwarding, &nft];
         tell("ip", &inside, namespace::TRANSLATION)?;
-        nat::switch(names, nat::Nat::Up)?;
+        forwarding::turn_on()?;
+        tell("nft", &["-f", "-"], &nat::table(names, nat::Nat::Up)?)?;
         Ok(this)
     }
 
@@ -178,6 +187,11 @@ fn turn() -> io::Result<FileLock> {
 
 /// Has a tool do what a text says.
 fn tell(program: &str, arguments: &[&str], text: &str) -> Result<Vec<u8>, NetworkError> {
+    Ok(run_tool_here(&mut command(program, arguments), text)?)
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(system_program(program));
-    Ok(run_tool_here(command.args(arguments), text)?)
+    command.args(arguments);
+    command
 }

@@ -1,6 +1,6 @@
 //! Whether a VM reaches beyond this host: NAT in a table of its own, switched in one step.
 
-use std::net::Ipv4Addr;
+use std::io;
 
 use serde::Serialize;
 
@@ -30,13 +30,11 @@ impl Nat {
 
 /// Switches it, whatever it is now.
 pub(crate) fn switch(network: &NetworkRecord, to: Nat) -> Result<(), NetworkError> {
-    let Some(address) = network.address else {
-        return Err(std::io::Error::other("the network was never complete").into());
-    };
+    let table = table(network, to)?;
     if to == Nat::Up {
         forwarding::turn_on()?;
     }
-    tell("nft", &["-f", "-"], &table(network, address, to)).map(drop)
+    tell("nft", &["-f", "-"], &table).map(drop)
 }
 
 /// How it is.
@@ -60,8 +58,10 @@ pub(super) fn is_anywhere() -> Result<bool, NetworkError> {
 }
 
 /// The table, in place of the one before.
-fn table(network: &NetworkRecord, address: Ipv4Addr, nat: Nat) -> String {
+pub(super) fn table(network: &NetworkRecord, nat: Nat) -> io::Result<String> {
     let NetworkRecord { link, table, .. } = network;
+    let address =
+        network.address.ok_or_else(|| io::Error::other("the network was never complete"))?;
     let chains = match nat {
         Nat::Up => format!(
             "chain leaving {{\n\
@@ -83,7 +83,7 @@ fn table(network: &NetworkRecord, address: Ipv4Addr, nat: Nat) -> String {
              }}\n"
         ),
     };
-    format!("table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n{chains}}}\n")
+    Ok(format!("table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n{chains}}}\n"))
 }
 
 #[cfg(test)]
@@ -93,10 +93,10 @@ mod tests {
 
     #[test]
     fn only_a_table_of_the_vms_own_is_touched() {
-        let address = Ipv4Addr::new(10, 231, 0, 1);
-        let network = NetworkRecord { address: Some(address), ..names("0123abcd") };
+        let address = Some([10, 231, 0, 1].into());
+        let network = NetworkRecord { address, ..names("0123abcd") };
         for nat in [Nat::Up, Nat::Down] {
-            let text = table(&network, address, nat);
+            let text = table(&network, nat).unwrap();
             let tables: Vec<_> = text.lines().filter(|line| line.contains("table ip")).collect();
             assert!(tables.iter().all(|line| line.contains("banger_0123abcd")), "{text}");
             assert_eq!(text.contains("masquerade"), nat == Nat::Up);

@@ -26,6 +26,7 @@ use super::OverlayError;
 use super::dm_events::Events;
 use super::loop_device::{Access, LoopDevice};
 use crate::process::{ToolError, find_program, run_tool_here, system_program};
+use crate::rundir::RunDir;
 
 /// Bytes that are copied at the first write to any of them.
 const CHUNK: u64 = 4096;
@@ -62,7 +63,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Makes the disk of a run over a base, `size` bytes long, with a new copy-on-write file.
     pub(crate) fn create(
-        run: &str,
+        run: &RunDir,
         base: &Utf8Path,
         cow: &Utf8Path,
         size: u64,
@@ -73,18 +74,18 @@ impl Snapshot {
 
     /// Makes the disk of a run over a base, with what a copy-on-write file holds.
     pub(crate) fn open(
-        run: &str,
+        run: &RunDir,
         base: &Utf8Path,
         cow: &Utf8Path,
         size: u64,
     ) -> Result<Self, OverlayError> {
-        let mut this = Self { devices: devices(run), device: Utf8PathBuf::new() };
+        let mut this = Self { devices: devices(&run.handle()), device: Utf8PathBuf::new() };
         let [top, lower] = &this.devices[..] else { unreachable!("there are two") };
         let origin = LoopDevice::attach(base, Access::ReadOnly)?;
         let store = LoopDevice::attach(cow, Access::ReadWrite)?;
         let table = base_table(origin.path(), fs::metadata(base)?.len(), size);
-        let made = create(lower, &table, Access::ReadOnly).and_then(|lower| {
-            create(top, &snapshot_table(&lower, store.path(), size), Access::ReadWrite)
+        let made = create(run, lower, &table, Access::ReadOnly).and_then(|lower| {
+            create(run, top, &snapshot_table(&lower, store.path(), size), Access::ReadWrite)
         });
         this.device =
             made.map_err(|source| OverlayError::Create { path: cow.to_owned(), source })?;
@@ -144,19 +145,23 @@ pub(crate) fn remove(devices: &[String]) -> Result<(), ToolError> {
     for device in devices.iter().filter(|device| find(device).is_some()) {
         let mut remove = Command::new(system_program(PROGRAM));
         remove.args(["remove", "--retry", device]);
-        run_tool_here(&mut remove, "")?;
+        match run_tool_here(&mut remove, "") {
+            // Somebody who was killed may have had it removed just now.
+            Err(error) if find(device).is_some() => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
 }
 
 /// Makes a device, and finds its node.
-fn create(name: &str, table: &str, access: Access) -> Result<Utf8PathBuf, ToolError> {
+fn create(run: &RunDir, name: &str, table: &str, access: Access) -> Result<Utf8PathBuf, ToolError> {
     let mut create = Command::new(system_program(PROGRAM));
     create.args(["create", name]);
     if access == Access::ReadOnly {
         create.arg("--readonly");
     }
-    run_tool_here(&mut create, table)?;
+    run_tool_here(run.held_by(&mut create), table)?;
     let gone = || io::Error::other(format!("{name} went as soon as it was made"));
     find(name).ok_or_else(|| ToolError::Start { program: PROGRAM.to_owned(), source: gone() })
 }

@@ -1,10 +1,14 @@
 //! One VM's directory: whoever holds its lock owns the VM.
 
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use rustix::io::FdFlags;
 
 use super::{FileLock, Layout};
 use crate::spec::VmName;
@@ -51,7 +55,7 @@ pub struct RunDir {
     path: Utf8PathBuf,
     name: VmName,
     /// Held for as long as the VM is ours.
-    _lock: FileLock,
+    lock: FileLock,
     stays: bool,
 }
 
@@ -89,7 +93,7 @@ impl RunDir {
         }
         let lock = FileLock::try_exclusive(&path.join("lock"))?
             .ok_or_else(|| io::Error::other("somebody locked a directory that was not there"))?;
-        Ok(Some(Self { path, name: name.clone(), _lock: lock, stays: false }))
+        Ok(Some(Self { path, name: name.clone(), lock, stays: false }))
     }
 
     /// The directory.
@@ -109,6 +113,19 @@ impl RunDir {
     #[must_use]
     pub fn handle(&self) -> String {
         blake3::hash(self.path.as_str().as_bytes()).to_hex()[..8].to_owned()
+    }
+
+    /// Has a command hold the lock too: the VM is not dead before it has ended, so that no sweep
+    /// comes in between where we are killed.
+    pub(crate) fn held_by<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let lock = self.lock.file().as_raw_fd();
+        let inherit = move || {
+            // SAFETY: the child has a descriptor of that number, as the fork copied it.
+            let lock = unsafe { BorrowedFd::borrow_raw(lock) };
+            Ok(rustix::io::fcntl_setfd(lock, FdFlags::empty())?)
+        };
+        // SAFETY: between fork and exec only fcntl runs, which is async-signal-safe.
+        unsafe { command.pre_exec(inherit) }
     }
 
     /// Leaves the directory where it is when this is dropped.

@@ -156,6 +156,13 @@ impl TestEnvironment {
         entries(&self.home().join("state/runs")).into_iter().filter(|path| path.is_dir()).collect()
     }
 
+    /// The files below this place that are block devices.
+    fn loop_devices(&self) -> Vec<String> {
+        let blocks = entries(Utf8Path::new("/sys/block")).into_iter();
+        let backing = blocks.filter_map(|b| fs::read_to_string(b.join("loop/backing_file")).ok());
+        backing.filter(|file| file.starts_with(self.home().as_str())).collect()
+    }
+
     /// Fails if anything is left of any VM, or if `gc --check` sees it otherwise.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {
@@ -169,6 +176,8 @@ impl TestEnvironment {
         assert_eq!(left, [] as [&str; 0]);
         let processes = processes_of(self.home());
         assert!(processes.is_empty(), "{processes:#?}");
+        let devices = self.loop_devices();
+        assert!(devices.is_empty(), "{devices:?}");
     }
 }
 
@@ -176,6 +185,11 @@ impl Drop for TestEnvironment {
     fn drop(&mut self) {
         for (pid, _) in processes_of(self.home()) {
             let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+        if std::thread::panicking() {
+            // What a test that failed has left may be more than the files that go with this.
+            let mut gc = std::process::Command::new(BANGER);
+            drop(gc.args(["banger", "gc"]).env("BANGER_HOME", self.home()).output());
         }
         if !std::thread::panicking() {
             eventually(Duration::from_secs(10), "killed processes are gone", || {
