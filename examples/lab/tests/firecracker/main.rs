@@ -1,0 +1,12 @@
+//! Firecracker, dm snapshots, taps and NAT, on a host that has them: the lab. Two labs serve all
+//! tests, side by side; in each, one test comes after another.
+
+#![expect(clippy::unwrap_used, reason = "a test, all of it")]
+
+mod common;
+mod killed;
+mod lives;
+mod network;
+mod refusals;
+mod rights;
+mod suites;

@@ -1,0 +1,66 @@
+//! What cannot be is told with a remedy.
+
+use crate::common::{assert_nothing_left, errors, lab, state, text};
+
+#[test]
+fn what_firecracker_refuses_is_told_with_a_remedy() {
+    let Some(mut lab) = lab() else { return };
+    let before = state(&mut lab);
+    let mut refused = |script: &str, said: &[&str]| {
+        let output = lab.sh(script).unwrap();
+        let told = errors(&output);
+        assert!(!output.success(), "{output}");
+        assert!(said.iter().all(|text| told.contains(text)), "{script}: {told}");
+    };
+    refused(
+        "head -c 64K /dev/zero >/tmp/k; printf '\\177ELF' | dd of=/tmp/k conv=notrunc status=none; \
+         vm --cold --kernel /tmp/k -- true",
+        &["the VMM refused `PUT /", "hint: ", "kernel"],
+    );
+    refused("vm --cold --rootfs /no/such.ext4 -- true", &["/no/such.ext4"]);
+    refused("vm --cold --ram 32768 -- true", &["memory", "hint: ", "--ram"]);
+    refused("vm --accel tcg -- true", &["firecracker does not do emulation", "--vmm qemu"]);
+    refused("vm --net=user -- true", &["firecracker does not do user networking", "--net=tap"]);
+    let odd = "PATH=/usr/bin:/bin; mv /usr/local/bin/firecracker /tmp/; vm -- true; status=$?; \
+               mv /tmp/firecracker /usr/local/bin/; exit $status";
+    refused(odd, &["cannot start `firecracker`", "cargo banger setup"]);
+    assert_nothing_left(&mut lab, &before);
+}
+
+#[test]
+fn a_template_of_no_use_is_thrown_away() {
+    let Some(mut lab) = lab() else { return };
+    let damage = "vm -- true; for state in ~/.cache/banger/templates/*/state; do \
+                  dd if=/dev/zero of=$state bs=1K count=1 conv=notrunc status=none; done; vm -- echo up";
+    let output = lab.sh(damage).unwrap();
+    assert!(output.success() && text(&output) == "up\n", "{output}");
+    assert!(errors(&output).contains("does not restore and is thrown away"), "{output}");
+}
+
+#[test]
+fn a_host_without_room_for_what_the_guest_writes_says_so() {
+    let Some(mut lab) = lab() else { return };
+    let before = state(&mut lab);
+    // The VM's directory on a small disk, its template elsewhere.
+    let script = "vm -- true; mkdir -p /mnt/small/state && mount -t tmpfs -o size=64m small /mnt/small && \
+        export XDG_STATE_HOME=/mnt/small/state && cp -a ~/.local/state/banger /mnt/small/state/ 2>/dev/null; \
+        mkdir -p $XDG_STATE_HOME; \
+        vm -- sh -c 'dd if=/dev/urandom of=/root/big bs=1M count=200; sync; sleep 600'; status=$?; \
+        umount /mnt/small; exit $status";
+    let output = lab.sh(script).unwrap();
+    assert_eq!(output.status, 243, "{output}");
+    assert!(errors(&output).contains("ran out of disk space for the VM's `root` disk"), "{output}");
+    assert_nothing_left(&mut lab, &before);
+}
+
+#[test]
+fn setup_installs_what_its_checksum_says() {
+    let Some(mut lab) = lab() else { return };
+    let script = "set -e; mkdir -p /tmp/mirror/v1.12.1/release; cd /tmp/mirror/v1.12.1; \
+        cp /usr/local/bin/firecracker release/firecracker-v1.12.1-x86_64; echo >release/jailer-v1.12.1-x86_64; \
+        tar -czf firecracker-v1.12.1-x86_64.tgz release; banger setup --mirror file:///tmp/mirror";
+    let output = lab.sh(script).unwrap();
+    // The program is the release's; what stands for the jailer is not.
+    assert_eq!(output.status, 241, "{output}");
+    assert!(errors(&output).contains("`jailer` has the checksum"), "{output}");
+}
