@@ -20,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) wall: f64,
     /// What it and its children kept the processors busy for, in ms; to 20 ms.
     pub(crate) busy: f64,
+    /// By what means it did what it did: root disk, VMM, accelerator.
+    pub(crate) means: String,
     /// Its own stages in ms, in order.
     pub(crate) stages: Vec<(String, f64)>,
     /// What it wrote to standard error.
@@ -84,7 +86,9 @@ impl Banger {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         let timings = told.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok());
         let timings = timings.ok_or("--timings=json printed no JSON")?;
-        Ok(Run { stages: stages(&timings), told, ..run })
+        let means = timings["means"].as_object().into_iter().flatten();
+        let means: Vec<_> = means.filter_map(|(_, means)| means.as_str()).collect();
+        Ok(Run { stages: stages(&timings), means: means.join(", "), told, ..run })
     }
 
     /// Starts a VM of the kind that [`Banger::measure`] measures, without a workspace.

@@ -9,6 +9,7 @@
 
 mod banger;
 mod contest;
+mod latency;
 mod options;
 mod raw;
 mod report;
@@ -25,6 +26,7 @@ use fs_err as fs;
 
 use banger::{Banger, first_line};
 use contest::Contender;
+use latency::Latencies;
 use options::{Options, Row};
 use raw::Raw;
 use report::{Line, Table};
@@ -58,7 +60,7 @@ fn measure(options: &Options) -> Result<()> {
     let banger = Banger::new(&options.binary)?;
     let before = load();
     let mut tables = Vec::new();
-    if options.rows.iter().any(|row| !matches!(row, Row::Sync | Row::Tests)) {
+    if options.rows.iter().any(|row| !matches!(row, Row::Sync | Row::Tests | Row::Latency)) {
         tables.push(starts(&banger, options)?);
     }
     if options.rows.contains(&Row::Sync) {
@@ -67,6 +69,8 @@ fn measure(options: &Options) -> Result<()> {
     if options.rows.contains(&Row::Tests) {
         tables.push(tests::table(&banger, options)?);
     }
+    let latency = options.rows.contains(&Row::Latency);
+    let latency = latency.then(|| Latencies::measure(&banger, options)).transpose()?;
     let host = format!(
         "{} CPUs, load {before} before and {} after; {}; {}",
         std::thread::available_parallelism()?,
@@ -75,13 +79,15 @@ fn measure(options: &Options) -> Result<()> {
         options.binary.display()
     );
     if options.json {
-        let tables: Vec<_> = tables.iter().map(Table::json).collect();
+        let latency = latency.iter().map(Latencies::json);
+        let tables: Vec<_> = tables.iter().map(Table::json).chain(latency).collect();
         println!("{:#}", serde_json::json!({ "host": host, "tables": tables }));
     } else {
         println!("{host}");
         println!("times in ms; cpu: what the processors were busy for");
         println!("ratio: to the first line, within a round; the median over the rounds");
         tables.iter().for_each(Table::print);
+        latency.iter().for_each(Latencies::print);
     }
     Ok(())
 }

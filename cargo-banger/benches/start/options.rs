@@ -70,4 +70,6 @@ pub(crate) enum Row {
     Sync,
     /// Trivial tests, each in a VM of its own, and by other ways
     Tests,
+    /// Percentiles of the parts of a run, in the VMM that `BANGER_VMM` names
+    Latency,
 }

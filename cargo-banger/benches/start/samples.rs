@@ -27,6 +27,14 @@ impl Samples {
         }
     }
 
+    /// The least that so many of a hundred do not exceed (nearest rank); NaN where there is none.
+    pub(crate) fn percentile(&self, percent: u32) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (sorted.len() * percent as usize).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+    }
+
     /// The least.
     pub(crate) fn min(&self) -> f64 {
         self.0.iter().copied().fold(f64::NAN, f64::min)

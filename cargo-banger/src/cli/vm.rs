@@ -17,7 +17,7 @@ pub(crate) struct VmArgs {
     /// How much the guest may write to its root disk [default: 8G]
     #[arg(long, value_name = "SIZE")]
     overlay_size: Option<String>,
-    /// The VMM: auto, qemu or firecracker [default: auto, which is qemu]
+    /// The VMM: auto, qemu or firecracker [default: auto]
     #[arg(long, value_name = "VMM")]
     vmm: Option<String>,
     /// Firecracker's program [default: that on PATH, or the one that `setup` installed]

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use banger_lifecycle::host::SurveyInput;
 use banger_lifecycle::image::ImageStore;
+use banger_lifecycle::vmm::firecracker::release;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
@@ -111,6 +112,9 @@ fn variables_for(words: &[&str], flags: &Flags) -> Result<Vec<(String, String)>,
 /// Says what the host lacks; the exit status tells whether `run` can work.
 fn examine(args: &doctor::Args, context: &Context) -> Result<u8, CommandError> {
     let mut input = SurveyInput::new(context.path.clone(), context.layout.cache().to_owned());
+    let installed = release::place(&context.layout, "");
+    let path = context.path.iter().flat_map(std::env::split_paths);
+    input.path = std::env::join_paths(path.chain([installed.into()])).ok();
     if let Some(vmm) = env::read(variable("vmm")).and_then(|vmm| vmm.to_str()?.parse().ok()) {
         input.vmm = vmm;
     }

@@ -40,7 +40,13 @@ pub(crate) const KEYS: &[Key] = &[
         "memory in MiB, 128 to 32768; auto is 1024, or 2048 where cargo runs in the guest",
     ),
     key("overlay-size", "BANGER_OVERLAY_SIZE", "8G", "what the guest may write to its root disk"),
-    key("vmm", "BANGER_VMM", "auto", "the VMM: qemu or firecracker; auto is qemu"),
+    key(
+        "vmm",
+        "BANGER_VMM",
+        "auto",
+        "the VMM: qemu or firecracker; auto is firecracker where it is there with KVM and dm \
+         snapshots, else qemu",
+    ),
     key(
         "firecracker",
         "BANGER_FIRECRACKER",

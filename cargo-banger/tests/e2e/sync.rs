@@ -11,7 +11,7 @@ use crate::common::{Outcome, Program, TestEnvironment, Workspace};
 
 /// Prints every entry's name, kind, mode and link target, then every file's checksum.
 const LISTING: &str = "{ find . -mindepth 1 -path ./target -prune -o -printf '%P|%y|%m|%l\\0'; \
-                       find . -path ./target -prune -o -type f -exec cksum {} \\; | tr '\\n' '\\0'; \
+                       find . -path ./target -prune -o -type f -exec md5sum {} \\; | tr '\\n' '\\0'; \
                        } | LC_ALL=C sort -z";
 
 #[test]

@@ -5,13 +5,14 @@
 //! | Firecracker | its program, usable KVM | vsock; with root dm snapshots, and taps with NAT |
 //! | QEMU | its program | KVM or emulation, user networking, qcow2 |
 //!
-//! QEMU unless somebody asks for the other; what is asked for and cannot be is an error, never
-//! something else.
+//! Where nobody asks for one, Firecracker if it is there, can do what is asked for and has dm
+//! snapshots, else QEMU. What is asked for and cannot be is an error, never something else.
 
 use camino::Utf8PathBuf;
 
 use super::plan::{Host, Plan};
 use crate::event::Stage;
+use crate::host::kvm::KvmProblem;
 use crate::network;
 use crate::overlay::{DiskFormat, RootOverlay, dm_snapshot};
 use crate::process::find_program;
@@ -36,28 +37,66 @@ pub(super) struct Engine {
 impl Engine {
     /// Decides, and says so where it is the slow one.
     pub(super) fn choose(plan: &Plan, host: Host<'_>) -> Result<Self, VmmError> {
-        let spec = &plan.spec;
-        let vmm = spec.vmm.unwrap_or(VmmKind::Qemu);
-        let net = network(vmm, spec.net, host)?;
-        if vmm == VmmKind::Qemu && (spec.disk_rate.is_some() || spec.net_rate.is_some()) {
+        let engine = match plan.spec.vmm {
+            Some(VmmKind::Qemu) => Self::qemu(&plan.spec, host)?,
+            Some(VmmKind::Firecracker) => Self::firecracker(plan, host)?,
+            None => match Self::firecracker(plan, host) {
+                Ok(engine) if engine.is_first_choice() => engine,
+                _ => Self::qemu(&plan.spec, host)?,
+            },
+        };
+        host.events.means(Stage::Overlay, engine.root.as_str());
+        let means = format!("{}, {}", engine.vmm, engine.accelerator.as_str());
+        host.events.means(Stage::Boot, means);
+        Ok(engine)
+    }
+
+    fn qemu(spec: &VmSpec, host: Host<'_>) -> Result<Self, VmmError> {
+        let vmm = VmmKind::Qemu;
+        let net = match spec.net {
+            Net::None => Net::None,
+            Net::Auto | Net::User => Net::User,
+            Net::Tap => {
+                let hint = "`--net=user`, or `--vmm firecracker`";
+                return Err(unsupported(vmm, "taps (`--net=tap`)", hint));
+            }
+        };
+        if spec.disk_rate.is_some() || spec.net_rate.is_some() {
             let what = "limits on devices (`--disk-rate`, `--net-rate`)";
             return Err(unsupported(vmm, what, "`--vmm firecracker` does"));
         }
-        let (program, accelerator, root) = match vmm {
-            VmmKind::Qemu => (qemu::PROGRAM, accelerator(spec, host), RootOverlay::Qcow2),
-            VmmKind::Firecracker => match obstacle(spec, host) {
-                Some(error) => return Err(error),
-                None if dm_snapshot::is_available(host.path) => {
-                    (firecracker::PROGRAM, Accelerator::Kvm, RootOverlay::Snapshot)
+        let program = find(qemu::PROGRAM, host);
+        let accelerator = accelerator(spec, host);
+        Ok(Self { vmm, program, accelerator, root: RootOverlay::Qcow2, net })
+    }
+
+    fn firecracker(plan: &Plan, host: Host<'_>) -> Result<Self, VmmError> {
+        let (vmm, spec) = (VmmKind::Firecracker, &plan.spec);
+        require_kvm(spec, host)?;
+        let net = match spec.net {
+            Net::None => Net::None,
+            Net::User => {
+                let hint = "`--net=tap` with root, or `--vmm qemu`";
+                return Err(unsupported(vmm, "user networking (`--net=user`)", hint));
+            }
+            Net::Auto | Net::Tap => match network::obstacle(host.path) {
+                Some(hint) => {
+                    return Err(unsupported(vmm, "outbound network (`--net`) here", hint));
                 }
-                None => (firecracker::PROGRAM, Accelerator::Kvm, RootOverlay::Copy),
+                None => Net::Tap,
             },
         };
-        host.events.means(Stage::Overlay, root.as_str());
-        host.events.means(Stage::Boot, format!("{vmm}, {}", accelerator.as_str()));
-        let own = plan.firecracker.clone().filter(|_| vmm == VmmKind::Firecracker);
-        let program = own.unwrap_or_else(|| find(program, host));
-        Ok(Self { vmm, program, accelerator, root, net })
+        let root = match dm_snapshot::is_available(host.path) {
+            true => RootOverlay::Snapshot,
+            false => RootOverlay::Copy,
+        };
+        let program = plan.firecracker.clone().unwrap_or_else(|| find(firecracker::PROGRAM, host));
+        Ok(Self { vmm, program, accelerator: Accelerator::Kvm, root, net })
+    }
+
+    /// Whether it is better than QEMU: it is there, and its VMs copy no disk.
+    fn is_first_choice(&self) -> bool {
+        self.program.is_absolute() && self.root == RootOverlay::Snapshot
     }
 
     /// What kind of disks it takes.
@@ -94,43 +133,24 @@ impl Engine {
     }
 }
 
-/// By what means the guest reaches out.
-fn network(vmm: VmmKind, net: Net, host: Host<'_>) -> Result<Net, VmmError> {
-    match (vmm, net) {
-        (_, Net::None) => Ok(Net::None),
-        (VmmKind::Qemu, Net::Auto | Net::User) => Ok(Net::User),
-        (VmmKind::Qemu, Net::Tap) => {
-            Err(unsupported(vmm, "taps (`--net=tap`)", "`--net=user`, or `--vmm firecracker`"))
-        }
-        (VmmKind::Firecracker, Net::User) => {
-            let hint = "`--net=tap` with root, or `--vmm qemu`";
-            Err(unsupported(vmm, "user networking (`--net=user`)", hint))
-        }
-        (VmmKind::Firecracker, Net::Auto | Net::Tap) => match network::obstacle(host.path) {
-            Some(hint) => Err(unsupported(vmm, "outbound network (`--net`) here", hint)),
-            None => Ok(Net::Tap),
-        },
-    }
-}
-
 fn unsupported(vmm: VmmKind, what: &str, hint: &str) -> VmmError {
     VmmError::Unsupported { vmm, what: what.to_owned(), hint: hint.to_owned() }
 }
 
-/// Why Firecracker cannot run such a VM here.
-fn obstacle(spec: &VmSpec, host: Host<'_>) -> Option<VmmError> {
-    let unsupported = |what: &str, hint: &str| Some(unsupported(VmmKind::Firecracker, what, hint));
-    if spec.accel == Accel::Tcg {
-        return unsupported("emulation (`--accel tcg`)", "`--vmm qemu` emulates");
+/// Refuses what Firecracker cannot run on.
+fn require_kvm(spec: &VmSpec, host: Host<'_>) -> Result<(), VmmError> {
+    let refused = |what: &str, hint: &str| Err(unsupported(VmmKind::Firecracker, what, hint));
+    match spec.accel {
+        Accel::Tcg => refused("emulation (`--accel tcg`)", "`--vmm qemu` emulates"),
+        Accel::Auto if !host.kvm.usable => {
+            let reason = host.kvm.reason.as_ref();
+            let what = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            let hint = reason.and_then(KvmProblem::hint);
+            let hint = hint.unwrap_or_else(|| "`--vmm qemu` needs no KVM".to_owned());
+            refused(&format!("a host without KVM{what}"), &hint)
+        }
+        Accel::Auto | Accel::Kvm => Ok(()),
     }
-    if spec.accel == Accel::Auto && !host.kvm.usable {
-        let reason = host.kvm.reason.as_ref();
-        let hint = reason.and_then(crate::host::kvm::KvmProblem::hint);
-        let what = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-        let hint = hint.unwrap_or_else(|| "`--vmm qemu` needs no KVM".to_owned());
-        return unsupported(&format!("a host without KVM{what}"), &hint);
-    }
-    None
 }
 
 fn accelerator(spec: &VmSpec, host: Host<'_>) -> Accelerator {
@@ -153,4 +173,63 @@ fn find(program: &str, host: Host<'_>) -> Utf8PathBuf {
     let found = found.and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
     let installed = Some(release::place(host.layout, program)).filter(|path| path.exists());
     found.or(installed).unwrap_or_else(|| program.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::*;
+    use crate::event::Events;
+    use crate::host::Kvm;
+    use crate::machine::{BootFiles, Start};
+    use crate::rundir::Layout;
+
+    /// The engine of a VM on a host with or without KVM, where Firecracker is not on `PATH`.
+    fn choose(spec: VmSpec, kvm: bool) -> Result<Engine, VmmError> {
+        let plan = Plan {
+            name: None,
+            spec,
+            firecracker: Some("/opt/firecracker".into()),
+            start: Start::Cold,
+            boot: BootFiles::custom(None, None, None, None),
+            layers: Vec::new(),
+            programs: Vec::new(),
+            directories: Vec::new(),
+            workspace: None,
+            may_be_kept: false,
+            directory: None,
+        };
+        let host = Host {
+            layout: &Layout::under(Utf8Path::new("/no/such")),
+            kvm: &Kvm { usable: kvm, reason: None },
+            path: None,
+            program: Utf8Path::new("/no/such/cargo-banger"),
+            events: &Events::silent(),
+        };
+        Engine::choose(&plan, host)
+    }
+
+    #[test]
+    fn what_one_vmm_cannot_do_the_other_is_named_for() {
+        let spec = VmSpec { vmm: Some(VmmKind::Firecracker), ..VmSpec::default() };
+        let engine = choose(spec.clone(), true).unwrap();
+        assert_eq!((engine.net, engine.program.as_str()), (Net::None, "/opt/firecracker"));
+        let refused = |spec: VmSpec, kvm| choose(spec, kvm).unwrap_err().hint().unwrap();
+        assert!(refused(spec.clone(), false).contains("--vmm qemu"));
+        let tcg = VmSpec { accel: Accel::Tcg, ..spec.clone() };
+        assert!(refused(tcg, true).contains("--vmm qemu"));
+        let user = VmSpec { net: Net::User, ..spec };
+        assert!(refused(user, true).contains("--net=tap"));
+        let tap = VmSpec { net: Net::Tap, vmm: Some(VmmKind::Qemu), ..VmSpec::default() };
+        assert!(refused(tap, true).contains("--net=user"));
+    }
+
+    #[test]
+    fn without_kvm_qemu_emulates() {
+        let spec = VmSpec { net: Net::Auto, ..VmSpec::default() };
+        let engine = choose(spec, false).unwrap();
+        assert_eq!((engine.vmm, engine.accelerator), (VmmKind::Qemu, Accelerator::Tcg));
+        assert_eq!((engine.net, engine.root), (Net::User, RootOverlay::Qcow2));
+    }
 }

@@ -119,6 +119,7 @@ impl TestEnvironment {
     /// Any program, in this place.
     pub(crate) fn program(&self, program: &str) -> Program {
         let program = Program::new(program).directory(self.work()).env("BANGER_HOME", self.home());
+        let program = program.env("BANGER_VMM", Vmm::of_the_suite().name());
         // Cargo and rustup tell the tests about themselves; a user's shell does not.
         let foreign = |name: &str| {
             let tools = ["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
@@ -215,6 +216,14 @@ impl Vmm {
         match std::env::var("BANGER_VMM").as_deref() {
             Ok("firecracker") => Self::Firecracker,
             _ => Self::Qemu,
+        }
+    }
+
+    /// Its name as a setting.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::Firecracker => "firecracker",
         }
     }
 

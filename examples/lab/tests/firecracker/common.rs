@@ -32,7 +32,7 @@ impl Turn {
     }
 }
 
-/// The lab of all tests but the suites.
+/// The lab of all tests but those of `both`.
 pub(crate) fn lab() -> Option<MutexGuard<'static, Lab>> {
     static LAB: Turn = Turn::new();
     LAB.lab()

@@ -3,10 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test, all of it")]
 
+mod both;
 mod common;
 mod killed;
 mod lives;
 mod network;
 mod refusals;
 mod rights;
-mod suites;

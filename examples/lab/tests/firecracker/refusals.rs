@@ -18,7 +18,15 @@ fn what_firecracker_refuses_is_told_with_a_remedy() {
         &["the VMM refused `PUT /", "hint: ", "kernel"],
     );
     refused("vm --cold --rootfs /no/such.ext4 -- true", &["/no/such.ext4"]);
-    refused("vm --cold --ram 32768 -- true", &["memory", "hint: ", "--ram"]);
+    // A host that promises no memory that it does not have.
+    let promise = "/proc/sys/vm/overcommit_memory";
+    refused(
+        &format!(
+            "echo 2 >{promise}; banger run --no-sync --vmm firecracker --packages $GUEST --ram 32768 \
+             --cold -- true; status=$?; echo 0 >{promise}; exit $status"
+        ),
+        &["mmap", "hint: give the VM less memory"],
+    );
     refused("vm --accel tcg -- true", &["firecracker does not do emulation", "--vmm qemu"]);
     refused("vm --net=user -- true", &["firecracker does not do user networking", "--net=tap"]);
     let odd = "PATH=/usr/bin:/bin; mv /usr/local/bin/firecracker /tmp/; vm -- true; status=$?; \
