@@ -20,11 +20,11 @@ use std::time::{Duration, SystemTime};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
+use super::belongings::programs;
 use super::boot_set::{BootSet, RootDisk};
 use super::cast::{freeze, launch, noted};
 use super::engine::Engine;
 use super::plan::Host;
-use super::prepared::programs;
 use super::slots::Slots;
 use super::workspace_mount::{Scans, mounts};
 use super::{Plan, WorkspacePlan};

@@ -16,6 +16,7 @@ mod boot_set;
 mod slots;
 mod shape;
 mod identity;
+mod belongings;
 mod cast;
 mod furnish;
 mod prepared;

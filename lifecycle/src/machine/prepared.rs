@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 
+use super::belongings::{belongings, programs};
 use super::boot_set::{BootSet, RootDisk};
 use super::cast::cast;
 use super::engine::Engine;
@@ -11,19 +12,18 @@ use super::plan::{Host, Start};
 use super::shape::Shape;
 use super::slots::{self, Slots};
 use super::workspace_mount::Scans;
-use super::{BootFiles, Plan, identity, stages};
+use super::{BootFiles, Plan, stages};
 use crate::agent::{Batch, Mount};
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::{Events, Stage};
-use crate::layer::{self, CARGO_CONFIG, Layer, LayerKind, VENDOR_MOUNT};
+use crate::layer::{Layer, LayerKind};
 use crate::network::{self, Network, namespace_path};
 use crate::overlay::{RootOverlay, WorkspaceDisk, dm_snapshot};
 use crate::rundir::record::Meta;
 use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
-use crate::seed::CARGO_HOME;
 use crate::session::Keys;
-use crate::spec::{Net, VmSpec};
+use crate::spec::Net;
 use crate::template::{Content, MEMORY, Template, TemplateStore, WORK_OVERLAY};
 use crate::vmm::{Config, Memory, VmmError};
 
@@ -209,7 +209,7 @@ impl Plan {
         host: Host<'_>,
     ) -> Result<Prepared, Cause> {
         let Claimed { run_dir, mut record, workspace_disk, scans } = claimed;
-        let network = network(&run_dir, &mut record, &self.spec)?;
+        let network = Network::of(&run_dir, &mut record)?;
         let (set, memory) = match &origin {
             Some(Origin { template: (_, template), workspace, .. }) => {
                 if let (Some(disk), true) = (&workspace_disk, workspace) {
@@ -308,52 +308,4 @@ impl Prepared {
             _ => Ok(()),
         }
     }
-}
-
-/// What stands for `cargo-banger` in a guest: a workspace whose cargo runs programs in VMs is in one
-/// already.
-const RUNNER: &str = "#!/bin/sh\n\
-    # Written by banger.\n\
-    [ \"$1 $2\" = 'banger runner' ] || { echo 'this is a VM of banger already' >&2; exit 240; }\n\
-    shift 2\n\
-    exec \"$@\"\n";
-
-/// Makes the network that stands in a record, if one does, and adds its address there.
-pub(super) fn network(
-    run_dir: &RunDir,
-    record: &mut Record,
-    spec: &VmSpec,
-) -> Result<Option<Network>, Cause> {
-    let Some(names) = record.meta.network.clone() else { return Ok(None) };
-    let network = Network::create(run_dir, names, spec.net_pool)?;
-    record.meta.network = network.names().cloned();
-    Ok(Some(network))
-}
-
-/// Has the guest know what is on its disks, and whom to ask for addresses.
-fn belongings(layers: &[&Layer], net: Net) -> Batch {
-    let path: Vec<_> = layers.iter().filter_map(|layer| layer.bin()).collect();
-    let mut batch = Batch::new()
-        .directory("/etc/profile.d")
-        .file("/etc/profile.d/banger.sh", 0o644, &identity::profile(&path, net == Net::None))
-        .directory("/usr/local/bin")
-        .file("/usr/local/bin/cargo-banger", 0o755, RUNNER)
-        .directory(CARGO_HOME);
-    if layers.iter().any(|layer| layer.id().kind == LayerKind::Dependencies) {
-        let config = format!("{VENDOR_MOUNT}/{CARGO_CONFIG}");
-        batch = batch.link(&format!("{CARGO_HOME}/config.toml"), &config);
-    }
-    if net == Net::Tap {
-        batch = batch.file("/etc/resolv.conf", 0o644, &network::resolvers());
-    }
-    batch
-}
-
-/// Shows each program of the programs layer at its own path, and makes directories.
-pub(super) fn programs(paths: &[Utf8PathBuf], directories: &[Utf8PathBuf]) -> Batch {
-    let made = directories.iter().fold(Batch::new(), |batch, path| batch.directory(path.as_str()));
-    let show = |batch: Batch, (number, path): (usize, &Utf8PathBuf)| {
-        batch.show(&layer::place(number), path.as_str())
-    };
-    paths.iter().enumerate().fold(made, show)
 }

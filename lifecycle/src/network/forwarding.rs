@@ -6,7 +6,7 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
-use super::{NetworkError, SHARED, nat, turn};
+use super::{NetworkError, SHARED, tell, turn};
 
 const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -31,9 +31,15 @@ pub(crate) fn restore() -> Result<(), NetworkError> {
         return Ok(());
     }
     let _turn = turn()?;
-    if mark().exists() && !nat::is_anywhere()? {
+    if mark().exists() && !is_needed()? {
         fs::write(SWITCH, "0")?;
         fs::remove_file(mark())?;
     }
     Ok(())
+}
+
+/// Whether any VM of this host has a table.
+fn is_needed() -> Result<bool, NetworkError> {
+    let tables = tell("nft", &["list", "tables", "ip"], "")?;
+    Ok(String::from_utf8_lossy(&tables).contains(" banger_"))
 }

@@ -31,7 +31,7 @@ pub(crate) use self::resolver::resolvers;
 use crate::host::Identity;
 use crate::process::{ToolError, find_program, run_tool_here, system_program};
 use crate::rundir::record::NetworkRecord;
-use crate::rundir::{FileLock, RunDir};
+use crate::rundir::{FileLock, Record, RunDir};
 use crate::spec::NetPool;
 
 /// The tap's name in its namespace.
@@ -111,13 +111,17 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// Makes the one that stands in a run's record, if one does, and adds its address there.
+    pub(crate) fn of(run: &RunDir, record: &mut Record) -> Result<Option<Self>, NetworkError> {
+        let Some(names) = record.meta.network.clone() else { return Ok(None) };
+        let network = Self::create(run, names, record.meta.spec.net_pool)?;
+        record.meta.network = network.names.clone();
+        Ok(Some(network))
+    }
+
     /// Makes it under names that stand in the run's record already, with an address of the pool
     /// and NAT up.
-    pub(crate) fn create(
-        run: &RunDir,
-        names: NetworkRecord,
-        pool: NetPool,
-    ) -> Result<Self, NetworkError> {
+    fn create(run: &RunDir, names: NetworkRecord, pool: NetPool) -> Result<Self, NetworkError> {
         let mut this = Self { names: Some(names) };
         let names = this.names.as_mut().expect("they have just been put there");
         let tell = |program, arguments: &[&str], text: &str| {
@@ -141,11 +145,6 @@ impl Network {
         forwarding::turn_on()?;
         tell("nft", &["-f", "-"], &nat::table(names, nat::Nat::Up)?)?;
         Ok(this)
-    }
-
-    /// Its names and its address.
-    pub(crate) fn names(&self) -> Option<&NetworkRecord> {
-        self.names.as_ref()
     }
 
     /// Leaves it to whoever finds it in the VM's record.

@@ -51,12 +51,6 @@ pub(crate) fn remove(network: &NetworkRecord) -> Result<(), NetworkError> {
     tell("nft", &["-f", "-"], &format!("table ip {table}\ndelete table ip {table}\n")).map(drop)
 }
 
-/// Whether any VM of this host has a table.
-pub(super) fn is_anywhere() -> Result<bool, NetworkError> {
-    let tables = tell("nft", &["list", "tables", "ip"], "")?;
-    Ok(String::from_utf8_lossy(&tables).contains(" banger_"))
-}
-
 /// The table, in place of the one before.
 pub(super) fn table(network: &NetworkRecord, nat: Nat) -> io::Result<String> {
     let NetworkRecord { link, table, .. } = network;
