@@ -41,6 +41,9 @@ pub(crate) struct VmArgs {
     /// How many MiB a second the tap may move, with Firecracker [default: none]
     #[arg(long, value_name = "MIB")]
     net_rate: Option<String>,
+    /// Confine Firecracker to a directory and a user of its own; needs root
+    #[arg(long)]
+    jail: bool,
     /// How long the guest may take to become ready [default: 90s]
     #[arg(long, value_name = "TIME")]
     boot_timeout: Option<String>,
@@ -121,6 +124,9 @@ impl VmArgs {
         }
         if self.no_sync {
             flags.insert("sync", "false".to_owned());
+        }
+        if self.jail {
+            flags.insert("jail", "true".to_owned());
         }
         if self.cold {
             flags.insert("template", "false".to_owned());

@@ -57,6 +57,7 @@ impl Effective {
                 net_pool: find("net-pool").parse()?,
                 disk_rate: rate(find("disk-rate"))?,
                 net_rate: rate(find("net-rate"))?,
+                jail: truth(find("jail"))?,
                 boot_timeout_ms: millis(duration(find("boot-timeout"))?),
             },
             vcpu_is_auto: vcpu.text == "auto",

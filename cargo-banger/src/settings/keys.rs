@@ -81,6 +81,12 @@ pub(crate) const KEYS: &[Key] = &[
         "how many MiB a second the tap may move, in each direction; Firecracker only",
     ),
     key(
+        "jail",
+        "BANGER_JAIL",
+        "false",
+        "whether Firecracker is confined by its jailer, which needs root: true or false",
+    ),
+    key(
         "boot-timeout",
         "BANGER_BOOT_TIMEOUT",
         "90s",

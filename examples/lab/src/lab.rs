@@ -28,7 +28,8 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Starts it, and carries in what it needs. Takes half a minute, and longer the first time, as
+    /// Starts it, and carries in what it needs: Firecracker, with the jailer beside it, for one. Takes
+    /// half a minute, and longer the first time, as
     /// two images are built then.
     ///
     /// # Errors
@@ -42,6 +43,7 @@ impl Lab {
         let image = Path::new("/srv/images").join(name);
         let mut lab = Self { vm: vm.program(banger).start()?, banger: banger.to_owned(), image };
         lab.take(firecracker, "/usr/local/bin/firecracker")?;
+        lab.take(firecracker.with_file_name("jailer"), "/usr/local/bin/jailer")?;
         lab.take(&guest, lab.image.clone())?;
         lab.take(guest.with_file_name("refs"), "/srv/images/refs")?;
         lab.share_images("/root/.cache/banger")?;

@@ -13,6 +13,7 @@ use crate::overlay::{RootOverlay, blank, raw};
 use crate::rundir::RunDir;
 use crate::spec::VmSpec;
 use crate::template::{INITRD, OVERLAY, Template, VMLINUX};
+use crate::vmm::firecracker::Home;
 use crate::vmm::{Config, Disk, Memory, clock};
 
 /// Paths of files that are there.
@@ -127,6 +128,7 @@ impl BootSet {
         run_dir: &RunDir,
         spec: &VmSpec,
         engine: &Engine,
+        home: Home,
         disks: Vec<Disk>,
         memory: Memory,
     ) -> Config {
@@ -143,6 +145,8 @@ impl BootSet {
             disks,
             tsc_khz: boots.then(|| clock::told_at_boot(engine.accelerator)).flatten(),
             namespace: None,
+            home,
+            state: None,
             spec: spec.clone(),
             memory,
         }

@@ -23,6 +23,7 @@ use crate::session::Master;
 use crate::spec::Init;
 use crate::template::{STATE, Template};
 use crate::vmm::console::Console;
+use crate::vmm::firecracker::{Access, disk_name};
 use crate::vmm::{Accelerator, Memory, Vmm, VmmError, clock};
 
 /// How long the guest may take to take on its identity; mounting a disk may mean repairing it.
@@ -142,7 +143,12 @@ impl Prepared {
         let dir = run_dir.path();
         let set = BootSet::make(boot, &config.spec, engine, segment, run_dir, dir).await?;
         (config.kernel, config.initrd, *root) = (set.kernel, set.initrd, set.root);
-        self.config.memory = Memory::Private;
+        (self.config.memory, self.config.state) = (Memory::Private, None);
+        if self.root.snapshot.is_some() {
+            let name = disk_name("root");
+            self.config.home.place(&self.root.path, &name, Access::ReadWrite)?;
+        }
+        self.config.lend()?;
         (self.mounted, self.in_place) = (Vec::new(), false);
         self.config.tsc_khz = clock::told_at_boot(self.config.accelerator);
         Ok(())

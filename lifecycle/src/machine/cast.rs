@@ -32,6 +32,7 @@ use crate::session::{Keys, Master, SshConfig};
 use crate::spec::{Init, VmSpec, VmmKind};
 use crate::sync::sftp_options;
 use crate::template::{MEMORY, OVERLAY, ROOT, STATE, TemplateError};
+use crate::vmm::firecracker::Home;
 use crate::vmm::{Config, Memory, Vmm, VmmError};
 
 /// How long the guest may take until nobody is connected.
@@ -126,10 +127,12 @@ async fn config(
         file.set_len(u64::from(plan.spec.ram.get()) << 20)?;
     }
     let slots = Slots { layers: &[], workspace: None, vmm: engine.vmm };
-    let disks = slots.disks(&set.root.path, host.layout, run_dir.path()).await?;
+    // No command of a user's runs in it: it needs no jail.
+    let mut home = Home::open(run_dir.path());
+    let disks = slots.disks(&set.root.path, host.layout, &mut home).await?;
     // Limits are of single VMs.
     let spec = VmSpec { disk_rate: None, net_rate: None, ..plan.spec.clone() };
-    Ok((set.config(run_dir, &spec, engine, disks, Memory::Kept(memory)), set.root))
+    Ok((set.config(run_dir, &spec, engine, home, disks, Memory::Kept(memory)), set.root))
 }
 
 /// Does what a first user of the guest would do, so that clones find it in memory, and leaves.

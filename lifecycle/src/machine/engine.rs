@@ -8,7 +8,7 @@
 //! Where nobody asks for one, Firecracker if it is there, can do what is asked for and has dm
 //! snapshots, else QEMU. What is asked for and cannot be is an error, never something else.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::plan::{Host, Plan};
 use crate::event::Stage;
@@ -16,11 +16,12 @@ use crate::host::kvm::KvmProblem;
 use crate::network;
 use crate::overlay::{DiskFormat, RootOverlay, dm_snapshot};
 use crate::process::find_program;
+use crate::rundir::RunDir;
 use crate::seed::Seed;
 use crate::session::Keys;
 use crate::spec::{Accel, Init, Net, VmSpec, VmmKind};
 use crate::template::{ROOT, ROOT_COW, ROOT_RAW};
-use crate::vmm::firecracker::{self, release};
+use crate::vmm::firecracker::{self, Home, release};
 use crate::vmm::{Accelerator, VmmError, qemu};
 
 /// A VMM, decided.
@@ -32,6 +33,8 @@ pub(super) struct Engine {
     pub(super) root: RootOverlay,
     /// What the guest reaches, and how: not `auto` any more.
     pub(super) net: Net,
+    /// What confines it, where it is to be confined.
+    pub(super) jailer: Option<Utf8PathBuf>,
 }
 
 impl Engine {
@@ -65,9 +68,12 @@ impl Engine {
             let what = "limits on devices (`--disk-rate`, `--net-rate`)";
             return Err(unsupported(vmm, what, "`--vmm firecracker` does"));
         }
+        if spec.jail {
+            return Err(unsupported(vmm, "jails (`--jail`)", "`--vmm firecracker` does"));
+        }
         let program = find(qemu::PROGRAM, host);
         let accelerator = accelerator(spec, host);
-        Ok(Self { vmm, program, accelerator, root: RootOverlay::Qcow2, net })
+        Ok(Self { vmm, program, accelerator, root: RootOverlay::Qcow2, net, jailer: None })
     }
 
     fn firecracker(plan: &Plan, host: Host<'_>) -> Result<Self, VmmError> {
@@ -91,12 +97,21 @@ impl Engine {
             false => RootOverlay::Copy,
         };
         let program = plan.firecracker.clone().unwrap_or_else(|| find(firecracker::PROGRAM, host));
-        Ok(Self { vmm, program, accelerator: Accelerator::Kvm, root, net })
+        let jailer = spec.jail.then(|| jailer(&program, host)).transpose()?;
+        Ok(Self { vmm, program, accelerator: Accelerator::Kvm, root, net, jailer })
     }
 
     /// Whether it is better than QEMU: it is there, and its VMs copy no disk.
     fn is_first_choice(&self) -> bool {
         self.program.is_absolute() && self.root == RootOverlay::Snapshot
+    }
+
+    /// Where it runs, of a run's own.
+    pub(super) fn home(&self, run_dir: &RunDir) -> std::io::Result<Home> {
+        match &self.jailer {
+            Some(jailer) => Home::jail(run_dir, jailer, &self.program),
+            None => Ok(Home::open(run_dir.path())),
+        }
     }
 
     /// What kind of disks it takes.
@@ -135,6 +150,21 @@ impl Engine {
 
 fn unsupported(vmm: VmmKind, what: &str, hint: &str) -> VmmError {
     VmmError::Unsupported { vmm, what: what.to_owned(), hint: hint.to_owned() }
+}
+
+/// The jailer of a Firecracker: beside it, or where programs are.
+fn jailer(program: &Utf8Path, host: Host<'_>) -> Result<Utf8PathBuf, VmmError> {
+    let refused = |hint| Err(unsupported(VmmKind::Firecracker, "jails (`--jail`) here", hint));
+    if !rustix::process::geteuid().is_root() {
+        return refused("only root makes them; without root Firecracker has no rights to lose");
+    }
+    let beside = Some(program.with_file_name(firecracker::JAILER)).filter(|path| path.exists());
+    let jailer = beside.unwrap_or_else(|| find(firecracker::JAILER, host));
+    if jailer.is_absolute() {
+        Ok(jailer)
+    } else {
+        refused("`jailer` of Firecracker's release is not there; `cargo banger setup` installs it")
+    }
 }
 
 /// Refuses what Firecracker cannot run on.
@@ -177,8 +207,6 @@ fn find(program: &str, host: Host<'_>) -> Utf8PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use camino::Utf8Path;
-
     use super::*;
     use crate::event::Events;
     use crate::host::Kvm;

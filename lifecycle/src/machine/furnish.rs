@@ -41,6 +41,7 @@ use crate::template::{
     BASE, Content, INITRD, MEMORY, ROOT, STATE, Template, TemplateKey, TemplateStore, VMLINUX,
     WORK, WORK_OVERLAY,
 };
+use crate::vmm::firecracker::Home;
 use crate::vmm::{Config, Memory, VmmError};
 
 /// The version of what a furnished guest has.
@@ -257,7 +258,8 @@ impl Furnished<'_> {
             BootSet { kernel, initrd: made.join(INITRD), root: RootDisk::file(made.join(ROOT)) };
         let slots =
             Slots { layers: &furniture.layers, workspace: work.as_deref(), vmm: VmmKind::Qemu };
-        let disks = slots.disks(&set.root.path, self.host.layout, run_dir.path()).await?;
-        Ok(set.config(run_dir, &plan.spec, self.engine, disks, Memory::Continued(memory)))
+        let mut home = Home::open(run_dir.path());
+        let disks = slots.disks(&set.root.path, self.host.layout, &mut home).await?;
+        Ok(set.config(run_dir, &plan.spec, self.engine, home, disks, Memory::Continued(memory)))
     }
 }

@@ -24,7 +24,7 @@ use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
 use crate::session::Keys;
 use crate::spec::Net;
-use crate::template::{Content, MEMORY, Template, TemplateStore, WORK_OVERLAY};
+use crate::template::{Content, MEMORY, STATE, Template, TemplateStore, WORK_OVERLAY};
 use crate::vmm::{Config, Memory, VmmError};
 
 /// A VM whose files are ready. Dropping it removes them.
@@ -228,9 +228,12 @@ impl Plan {
         let layers: Vec<_> = self.layers.iter().collect();
         let top = workspace_disk.as_ref().map(WorkspaceDisk::top);
         let slots = Slots { layers: &layers, workspace: top, vmm: engine.vmm };
-        let disks = slots.disks(&set.root.path, host.layout, run_dir.path()).await?;
-        let mut config = set.config(&run_dir, &self.spec, &engine, disks, memory);
+        let mut home = engine.home(&run_dir)?;
+        let disks = slots.disks(&set.root.path, host.layout, &mut home).await?;
+        let mut config = set.config(&run_dir, &self.spec, &engine, home, disks, memory);
         config.namespace = record.meta.network.as_ref().map(namespace_path);
+        config.state = origin.as_ref().map(|origin| origin.template.1.file(STATE));
+        config.lend()?;
         let mounts = slots.mounts();
         Ok(Prepared {
             config,

@@ -11,7 +11,6 @@
 //! All are of one size; an empty one is the blank disk.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use fs_err as fs;
 
 use crate::agent::Mount;
 use crate::error::Cause;
@@ -20,7 +19,7 @@ use crate::overlay::{blank, raw};
 use crate::rundir::Layout;
 use crate::spec::VmmKind;
 use crate::vmm::Disk;
-use crate::vmm::firecracker::{disk_device, disk_name};
+use crate::vmm::firecracker::{Access, Home, disk_device, disk_name};
 
 /// Where the guest mounts the workspace disk.
 pub(super) const WORK: &str = "/run/banger/work";
@@ -43,15 +42,15 @@ pub(super) struct Slots<'a> {
 
 impl Slots<'_> {
     /// Every disk of a VM: the root disk, then the slots. What is private to the VM and has no
-    /// place yet is made in `dir`.
+    /// place yet is made where the VMM runs.
     pub(super) async fn disks(
         &self,
         root: &Utf8Path,
         layout: &Layout,
-        dir: &Utf8Path,
+        home: &mut Home,
     ) -> Result<Vec<Disk>, Cause> {
         if self.vmm == VmmKind::Firecracker {
-            return self.raw_disks(root, dir);
+            return self.raw_disks(root, home);
         }
         let blank = blank::ensure(layout).await?;
         let root = Disk { serial: "root", path: root.to_owned(), base: None, read_only: false };
@@ -64,24 +63,28 @@ impl Slots<'_> {
         let layers = LAYERS.map(layer);
         let work = match self.workspace {
             Some(top) => top.to_owned(),
-            None => empty_work_disk(&blank, dir)?,
+            None => empty_work_disk(&blank, home.dir())?,
         };
         let work = Disk { serial: WORK_DISK, path: work, base: None, read_only: false };
         Ok([root].into_iter().chain(layers).chain([work]).collect())
     }
 
-    /// The same as raw files, under the names by which Firecracker knows them in `dir`.
-    fn raw_disks(&self, root: &Utf8Path, dir: &Utf8Path) -> Result<Vec<Disk>, Cause> {
+    /// The same as raw files, under the names by which Firecracker knows them where it runs.
+    fn raw_disks(&self, root: &Utf8Path, home: &mut Home) -> Result<Vec<Disk>, Cause> {
         let layer = |kind| (serial(kind), self.layer(kind).map(Layer::image), true);
         let all = [("root", Some(root), false)].into_iter().chain(LAYERS.map(layer));
         let all = all.chain([(WORK_DISK, self.workspace, false)]);
         let mut disks = Vec::new();
         for (serial, file, read_only) in all {
-            let path = dir.join(disk_name(serial));
+            let (name, path) = (disk_name(serial), home.dir().join(disk_name(serial)));
+            let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
             match file {
                 Some(file) if file == path => {}
-                Some(file) => fs::os::unix::fs::symlink(file, &path)?,
-                None => raw::zeros(&path, blank::SIZE)?,
+                Some(file) => home.place(file, &name, access)?,
+                None => {
+                    raw::zeros(&path, blank::SIZE)?;
+                    home.hand_over(&name)?;
+                }
             }
             disks.push(Disk { serial, path, base: None, read_only });
         }

@@ -112,7 +112,7 @@ impl RunDir {
     /// each directory.
     #[must_use]
     pub fn handle(&self) -> String {
-        blake3::hash(self.path.as_str().as_bytes()).to_hex()[..8].to_owned()
+        handle_of(&self.path)
     }
 
     /// Has a command hold the lock too: the VM is not dead before it has ended, so that no sweep
@@ -147,6 +147,11 @@ impl Drop for RunDir {
             tracing::warn!(%error, "a run directory stays");
         }
     }
+}
+
+/// The [handle](RunDir::handle) of the VM that has a directory.
+pub(crate) fn handle_of(run_dir: &Utf8Path) -> String {
+    blake3::hash(run_dir.as_str().as_bytes()).to_hex()[..8].to_owned()
 }
 
 /// The lock under which run directories appear and disappear.

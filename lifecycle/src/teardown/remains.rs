@@ -8,13 +8,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
+use crate::rundir::run::handle_of;
 use camino::Utf8Path;
 use fs_err as fs;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Programs that run on a VM's behalf; a pager that shows its log is not one of them.
-const HELPERS: &[&str] = &["qemu-system-x86_64", "firecracker", "ssh", "qemu-img"];
+const HELPERS: &[&str] = &["qemu-system-x86_64", "jailer", "ssh", "qemu-img"];
 
 /// How long a killed process may take to be gone.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
@@ -24,7 +25,8 @@ const DEATH_LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// Where `/proc` cannot be read.
 pub fn processes(run_dir: &Utf8Path) -> io::Result<Vec<i32>> {
-    let needle = format!("{run_dir}/");
+    // One in a jail knows no path outside.
+    let needles = [format!("{run_dir}/"), format!("banger-{}", handle_of(run_dir))];
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
@@ -33,7 +35,8 @@ pub fn processes(run_dir: &Utf8Path) -> io::Result<Vec<i32>> {
         };
         // A process may end while we look at it.
         let Ok(cmdline) = fs::read(entry.path().join("cmdline")) else { continue };
-        if is_helper(&cmdline) && contains(&cmdline, needle.as_bytes()) {
+        if is_helper(&cmdline) && needles.iter().any(|needle| contains(&cmdline, needle.as_bytes()))
+        {
             found.push(pid);
         }
     }
@@ -68,7 +71,8 @@ pub fn kill(run_dir: &Utf8Path) -> io::Result<usize> {
 fn is_helper(cmdline: &[u8]) -> bool {
     let program = cmdline.split(|&byte| byte == 0).next().unwrap_or_default();
     let name = std::path::Path::new(OsStr::from_bytes(program)).file_name();
-    name.and_then(OsStr::to_str).is_some_and(|name| HELPERS.contains(&name))
+    name.and_then(OsStr::to_str)
+        .is_some_and(|name| HELPERS.contains(&name) || name.starts_with("firecracker"))
 }
 
 /// Whether `needle` occurs in `haystack`.
@@ -83,6 +87,7 @@ mod tests {
     #[test]
     fn only_helpers_count() {
         assert!(is_helper(b"/usr/bin/ssh\0-F\0/x/ssh_config\0"));
+        assert!(is_helper(b"/opt/firecracker-1.12.1\0--id\0vm\0"));
         assert!(!is_helper(b"less\0/x/console.log\0"));
         assert!(!is_helper(b""));
     }

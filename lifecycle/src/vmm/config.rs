@@ -2,6 +2,7 @@
 
 use camino::Utf8PathBuf;
 
+use super::firecracker::Home;
 use super::{Accelerator, Disk, Memory};
 use crate::spec::{VmSpec, VmmKind};
 
@@ -17,11 +18,15 @@ pub(crate) struct Config {
     pub(crate) kernel: Utf8PathBuf,
     pub(crate) initrd: Utf8PathBuf,
     pub(crate) console_log: Utf8PathBuf,
+    /// Where Firecracker runs.
+    pub(crate) home: Home,
     /// The network namespace that the VMM runs in, where the VM has a tap.
     pub(crate) namespace: Option<Utf8PathBuf>,
     pub(crate) disks: Vec<Disk>,
     pub(crate) tsc_khz: Option<u64>,
     pub(crate) memory: Memory,
+    /// The devices' state that it goes on from, where it is a template's.
+    pub(crate) state: Option<Utf8PathBuf>,
 }
 
 impl Config {
@@ -31,6 +36,21 @@ impl Config {
             VmmKind::Qemu => serde_json::json!({ "qemu": super::qemu::args(self) }),
             VmmKind::Firecracker => {
                 serde_json::json!({ "firecracker": super::firecracker::Setup::of(self) })
+            }
+        }
+    }
+
+    /// Has Firecracker see what the VM boots from, or goes on from.
+    pub(crate) fn lend(&mut self) -> std::io::Result<()> {
+        let Self { home, kernel, initrd, memory, state, .. } = self;
+        match (memory, state) {
+            (Memory::Template(memory), Some(state)) => {
+                home.lend(memory, "memory")?;
+                home.lend(state, "state")
+            }
+            _ => {
+                home.lend(kernel, "vmlinux")?;
+                home.lend(initrd, "initrd.cpio")
             }
         }
     }

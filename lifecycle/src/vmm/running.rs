@@ -125,9 +125,6 @@ impl Vmm {
     /// one made just before that, and tells nobody when it has: so it is tried until the agent has
     /// answered.
     async fn find_agent(&mut self, limit: Duration) -> Result<(), VmmError> {
-        if matches!(self.control, Control::Qemu { .. }) {
-            return Ok(());
-        }
         let (since, mut patience) = (Instant::now(), FIRST_PATIENCE);
         loop {
             let attempt = tokio::time::timeout(patience, self.meet_agent());
@@ -147,7 +144,8 @@ impl Vmm {
 
     /// Connects to the agent over vsock and hears it.
     async fn meet_agent(&mut self) -> Result<(), VmmError> {
-        let (output, input) = firecracker::agent(&self.run_dir).await?.into_split();
+        let Control::Firecracker { setup, .. } = &self.control else { return Ok(()) };
+        let (output, input) = firecracker::agent(setup.home.dir()).await?.into_split();
         self.console.speak_over(output, input);
         self.perform(FINDING, &Batch::new(), LONGEST_PATIENCE).await
     }
@@ -170,7 +168,9 @@ impl Vmm {
                 }
             }
             Control::Firecracker { api, setup, .. } => {
-                api.load(setup, state, self.memory.kept()?).await?;
+                let [state, memory] =
+                    [state, self.memory.kept()?].map(|file| setup.home.told(file));
+                api.load(setup, state.as_ref(), memory.as_ref()).await?;
             }
         }
         self.find_agent(AGENT_LIMIT).await
@@ -232,8 +232,8 @@ impl Vmm {
                 let port = qmp.forwarded_port().await?;
                 Ok(Endpoint::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
             }
-            Control::Firecracker { .. } => {
-                Ok(Endpoint::Vsock(self.run_dir.join(firecracker::VSOCK)))
+            Control::Firecracker { setup, .. } => {
+                Ok(Endpoint::Vsock(setup.home.dir().join(firecracker::VSOCK)))
             }
         }
     }
@@ -328,14 +328,15 @@ async fn launch_firecracker(
     may_outlive: bool,
 ) -> Result<Launched, VmmError> {
     let (console, console_theirs) = pair()?;
-    let arrival = firecracker::arrival(run_dir)?;
+    let home = config.home.dir();
+    let arrival = firecracker::arrival(home)?;
     let mut command = firecracker::command(config, run_dir)?;
     command.stdin(console_theirs.try_clone()?).stdout(console_theirs);
     let mut process = spawn(command, run_dir, may_outlive)?;
     let (output, input) = console.into_split();
     let log = fs::File::create(&config.console_log)?.into_parts().0;
     let console = Console::follow(output, input, Some(log));
-    let api = match firecracker::connect(&mut process.child, arrival, run_dir).await {
+    let api = match firecracker::connect(&mut process.child, arrival, home).await {
         Err(VmmError::Ended { status, .. }) => {
             return Err(ended(status, run_dir, firecracker::PROGRAM));
         }

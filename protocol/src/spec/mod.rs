@@ -58,6 +58,9 @@ pub struct VmSpec {
     /// How much its tap may move in each direction.
     #[serde(default)]
     pub net_rate: Option<Rate>,
+    /// Whether the VMM is confined to a jail.
+    #[serde(default)]
+    pub jail: bool,
     /// How long the guest may take to become ready, in ms.
     pub boot_timeout_ms: u64,
 }
@@ -75,6 +78,7 @@ impl Default for VmSpec {
             net_pool: NetPool::default(),
             disk_rate: None,
             net_rate: None,
+            jail: false,
             boot_timeout_ms: 90_000,
         }
     }

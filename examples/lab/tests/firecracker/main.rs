@@ -5,6 +5,7 @@
 
 mod both;
 mod common;
+mod jail;
 mod killed;
 mod lives;
 mod network;

@@ -1,11 +1,13 @@
 //! Firecracker: its process, and the API on its socket.
 //!
-//! It runs in the VM's directory and is told of disks and sockets by their names in it, so that a
-//! clone, which gets the names from its template's state, finds its own files under them. The
+//! It runs in the VM's directory, or in a jail below it ([`home`]), and is told of disks and sockets by
+//! their names in it, so that a clone, which gets the names from its template's state, finds its own
+//! files under them. The
 //! guest's serial port is the process's standard input and output; the guest is reached over vsock.
 
 mod api;
 mod fault;
+mod home;
 pub mod release;
 mod setup;
 mod version;
@@ -20,13 +22,15 @@ use tokio::process::{Child, Command};
 
 pub(crate) use self::api::Api;
 pub(crate) use self::fault::remedy;
+pub(crate) use self::home::{Access, Home};
 pub(crate) use self::setup::{Setup, disk_device, disk_name};
 use super::{Config, VmmError, log_path};
 use crate::session::arrival::Arrival;
 use crate::session::vsock;
 
-/// The program.
+/// The program, and the one that confines it.
 pub(crate) const PROGRAM: &str = "firecracker";
+pub(crate) const JAILER: &str = "jailer";
 
 /// Its API socket, and the socket that leads to the guest's vsock, in the VM's directory.
 const API: &str = "api.sock";
@@ -34,6 +38,9 @@ pub(crate) const VSOCK: &str = "vsock.sock";
 
 /// What it counts, an object a minute and one at its end, in the VM's directory.
 const METRICS: &str = "metrics.json";
+
+/// What it writes to in a jail.
+const LOG: &str = "firecracker.log";
 
 /// The vsock port on which the guest's agent takes batches.
 const AGENT_PORT: u32 = 1024;
@@ -43,15 +50,20 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// What is run, and where.
 pub(crate) fn command(config: &Config, run_dir: &Utf8Path) -> std::io::Result<Command> {
-    let mut command = Command::new(&config.program);
-    if let Some(namespace) = &config.namespace {
+    let Config { home, namespace, .. } = config;
+    let mut command = home.command(&config.program, namespace.as_deref())?;
+    if let (Some(namespace), false) = (namespace, home.is_jail()) {
         enter_network(&mut command, fs_err::File::open(namespace)?);
     }
-    command.current_dir(run_dir).args(["--api-sock", API, "--id", "vm"]);
-    // A path in the VM's directory, by which the process is known as the VM's.
-    command.args(["--log-path", log_path(run_dir).as_str(), "--level", "Warn"]);
-    fs_err::File::create(run_dir.join(METRICS))?;
-    command.args(["--metrics-path", METRICS]);
+    home.create(METRICS)?;
+    command.args(["--api-sock", API, "--level", "Warn", "--metrics-path", METRICS, "--log-path"]);
+    if home.is_jail() {
+        home.create(LOG)?;
+        command.arg(LOG);
+    } else {
+        // A path in the VM's directory, by which the process is known as the VM's.
+        command.arg(log_path(run_dir));
+    }
     Ok(command)
 }
 
@@ -69,10 +81,10 @@ fn enter_network(command: &mut Command, namespace: fs_err::File) {
 pub(crate) async fn connect(
     child: &mut Child,
     arrival: Arrival,
-    run_dir: &Utf8Path,
+    home: &Utf8Path,
 ) -> Result<Api, VmmError> {
     tokio::select! {
-        api = tokio::time::timeout(START_LIMIT, listening(arrival, run_dir)) => {
+        api = tokio::time::timeout(START_LIMIT, listening(arrival, home)) => {
             api.unwrap_or_else(|late| Err(VmmError::Control(late.into())))
         }
         status = child.wait() => {
@@ -82,9 +94,9 @@ pub(crate) async fn connect(
 }
 
 /// Waits until somebody listens on the API's socket, which is there a moment before.
-async fn listening(arrival: Arrival, run_dir: &Utf8Path) -> Result<Api, VmmError> {
+async fn listening(arrival: Arrival, home: &Utf8Path) -> Result<Api, VmmError> {
     arrival.wait().await?;
-    let api = Api::new(&run_dir.join(API))?;
+    let api = Api::new(&home.join(API))?;
     while !api.is_there().await {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -94,17 +106,17 @@ async fn listening(arrival: Arrival, run_dir: &Utf8Path) -> Result<Api, VmmError
 
 /// A watch on the API's socket, to be made before the process is. Removes the sockets of one that
 /// was here before.
-pub(crate) fn arrival(run_dir: &Utf8Path) -> std::io::Result<Arrival> {
+pub(crate) fn arrival(home: &Utf8Path) -> std::io::Result<Arrival> {
     for socket in [API, VSOCK] {
-        match fs_err::remove_file(run_dir.join(socket)) {
+        match fs_err::remove_file(home.join(socket)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    Arrival::watch(&run_dir.join(API))
+    Arrival::watch(&home.join(API))
 }
 
 /// A connection to the guest's agent.
-pub(crate) async fn agent(run_dir: &Utf8Path) -> Result<UnixStream, VmmError> {
-    vsock::connect(&run_dir.join(VSOCK), AGENT_PORT).await.map_err(VmmError::Control)
+pub(crate) async fn agent(home: &Utf8Path) -> Result<UnixStream, VmmError> {
+    vsock::connect(&home.join(VSOCK), AGENT_PORT).await.map_err(VmmError::Control)
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Home;
 use crate::spec::Rate;
 use crate::vmm::{Config, Disk};
 
@@ -19,6 +20,9 @@ pub(crate) struct Setup {
     #[serde(rename = "network-interfaces")]
     pub(super) interfaces: Vec<Interface>,
     pub(super) vsock: Vsock,
+    /// Where it runs, by which what is told is to be understood.
+    #[serde(skip)]
+    pub(crate) home: Home,
     /// What is told once the VM runs, so that no template has it.
     pub(super) limits: Limits,
 }
@@ -91,13 +95,14 @@ impl Setup {
                 mem_size_mib: config.spec.ram.get(),
             },
             boot: Boot {
-                kernel_image_path: config.kernel.to_string(),
-                initrd_path: config.initrd.to_string(),
+                kernel_image_path: config.home.told(&config.kernel),
+                initrd_path: config.home.told(&config.initrd),
                 boot_args: config.command_line(),
             },
             drives: config.disks.iter().map(drive).collect(),
             interfaces: config.namespace.iter().map(|_| interface()).collect(),
             vsock: Vsock { guest_cid: GUEST_CID, uds_path: super::VSOCK },
+            home: config.home.clone(),
             limits: Limits {
                 disk: config.spec.disk_rate.map(RateLimiter::from),
                 net: config.spec.net_rate.map(RateLimiter::from),

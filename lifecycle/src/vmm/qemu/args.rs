@@ -109,6 +109,7 @@ fn escape(path: &Utf8Path) -> String {
 mod tests {
     use super::*;
     use crate::spec::{VmSpec, VmmKind};
+    use crate::vmm::firecracker::Home;
 
     fn config() -> Config {
         Config {
@@ -121,6 +122,8 @@ mod tests {
             initrd: "/i".into(),
             console_log: "/a,b/console.log".into(),
             namespace: None,
+            home: Home::open("/a,b".into()),
+            state: None,
             disks: vec![Disk {
                 serial: "root",
                 path: "/r.qcow2".into(),
