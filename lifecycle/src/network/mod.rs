@@ -142,8 +142,9 @@ impl Network {
         let nft = nft.to_string_lossy();
         let inside = ["netns", "exec", &names.namespace, "sh", "-c", forwarding, &nft];
         tell("ip", &inside, namespace::TRANSLATION)?;
-        forwarding::turn_on()?;
+        // The table first: as long as there is one, nobody turns forwarding off.
         tell("nft", &["-f", "-"], &nat::table(names, nat::Nat::Up)?)?;
+        forwarding::turn_on()?;
         Ok(this)
     }
 

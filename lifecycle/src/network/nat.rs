@@ -30,11 +30,11 @@ impl Nat {
 
 /// Switches it, whatever it is now.
 pub(crate) fn switch(network: &NetworkRecord, to: Nat) -> Result<(), NetworkError> {
-    let table = table(network, to)?;
+    tell("nft", &["-f", "-"], &table(network, to)?)?;
     if to == Nat::Up {
         forwarding::turn_on()?;
     }
-    tell("nft", &["-f", "-"], &table).map(drop)
+    Ok(())
 }
 
 /// How it is.

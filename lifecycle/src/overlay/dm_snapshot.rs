@@ -11,7 +11,7 @@
 //! The copy-on-write file is persistent: copied, it is the same disk again, which is how clones
 //! come by their template's. It is as long as all that a guest can write, so that a full disk is
 //! the guest's own "no space left"; if the host runs out of room first, the kernel invalidates the
-//! snapshot, which [`Snapshot::is_spoiled`] tells.
+//! snapshot, which [`Snapshot::spoiled`] tells.
 //!
 //! Devices are made by `dmsetup`, which knows how device nodes come to be on this host.
 
@@ -25,7 +25,7 @@ use fs_err as fs;
 use super::OverlayError;
 use super::dm_events::Events;
 use super::loop_device::{Access, LoopDevice};
-use crate::process::{ToolError, find_program, run_tool_here, system_program};
+use crate::process::{ToolError, find_program, run_tool, run_tool_here, system_program};
 use crate::rundir::RunDir;
 
 /// Bytes that are copied at the first write to any of them.
@@ -58,6 +58,8 @@ pub(crate) struct Snapshot {
     devices: Vec<String>,
     /// The block device of the first.
     device: Utf8PathBuf,
+    /// What has happened since before it was made.
+    events: Events,
 }
 
 impl Snapshot {
@@ -79,7 +81,9 @@ impl Snapshot {
         cow: &Utf8Path,
         size: u64,
     ) -> Result<Self, OverlayError> {
-        let mut this = Self { devices: devices(&run.handle()), device: Utf8PathBuf::new() };
+        let events = Events::listen()?;
+        let (devices, device) = (devices(&run.handle()), Utf8PathBuf::new());
+        let mut this = Self { devices, device, events };
         let [top, lower] = &this.devices[..] else { unreachable!("there are two") };
         let origin = LoopDevice::attach(base, Access::ReadOnly)?;
         let store = LoopDevice::attach(cow, Access::ReadWrite)?;
@@ -97,27 +101,20 @@ impl Snapshot {
         &self.device
     }
 
-    /// Whether the kernel has given it up, as the host had no room for what the guest wrote.
-    pub(crate) fn is_spoiled(&self) -> bool {
-        let mut status = Command::new(system_program(PROGRAM));
-        status.args(["status", &self.devices[0]]);
-        let text = run_tool_here(&mut status, "").unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        ["Invalid", "Overflow"].iter().any(|word| text.contains(word))
-    }
-
-    /// Resolves when it is [spoiled](Self::is_spoiled).
+    /// Resolves when the kernel has given it up, as the host had no room for what the guest wrote.
     pub(crate) async fn spoiled(&self) {
-        let watching = async {
-            let events = Events::listen()?;
-            while !self.is_spoiled() {
-                events.next().await?;
+        loop {
+            if let Err(error) = self.events.next().await {
+                tracing::debug!(%error, "device-mapper tells nothing any more");
+                return std::future::pending().await;
             }
-            Ok::<_, io::Error>(())
-        };
-        if let Err(error) = watching.await {
-            tracing::debug!(%error, "nobody listens to device-mapper");
-            std::future::pending().await
+            let mut status = tokio::process::Command::new(system_program(PROGRAM));
+            let text = run_tool(status.args(["status", &self.devices[0]])).await;
+            let text = text.unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            if ["Invalid", "Overflow"].iter().any(|word| text.contains(word)) {
+                return;
+            }
         }
     }
 
