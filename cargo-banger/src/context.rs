@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use banger_lifecycle::event::Events;
 use banger_lifecycle::rundir::Layout;
+use banger_lifecycle::teardown;
 use camino::Utf8PathBuf;
 use etcetera::BaseStrategy as _;
 
@@ -53,6 +54,17 @@ impl Context {
             events: reporter.events(),
             reporter,
         })
+    }
+}
+
+impl Context {
+    /// Clears what dead runs left, and says what it cannot.
+    pub(crate) async fn sweep(&self) -> Result<(), CommandError> {
+        let found = teardown::sweep(&self.layout).await?;
+        for stuck in found.iter().filter(|leftover| leftover.is_stuck()) {
+            self.events.warning(format!("not cleared up: {stuck}"), None);
+        }
+        Ok(())
     }
 }
 

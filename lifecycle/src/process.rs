@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{ExitStatus, Output, Stdio};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -135,7 +135,8 @@ pub(crate) fn run_tool_here(
     let program = command.get_program().to_string_lossy().into_owned();
     let start = |source| ToolError::Start { program: program.clone(), source };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(start)?;
+    // No Ctrl-C reaches it: what it is about has to be done also then.
+    let mut child = command.process_group(0).spawn().map_err(start)?;
     if let Some(mut pipe) = child.stdin.take() {
         // One that ends without reading says why itself.
         pipe.write_all(stdin.as_bytes()).ok();

@@ -7,7 +7,6 @@ use banger_lifecycle::event::{Event, Stage};
 use banger_lifecycle::host::kvm;
 use banger_lifecycle::machine::{BootFiles, Guest, Host, Plan, Start};
 use banger_lifecycle::spec::{Ram, Vcpu, VmName};
-use banger_lifecycle::teardown;
 use banger_lifecycle::workspace::Workspace;
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -104,7 +103,7 @@ impl Request {
         let name = name.map_err(|error| CommandError::usage(format!("name: {error}")))?;
         image::check_files(&settings)?;
         program.as_deref().map_or(Ok(()), contents::check_program)?;
-        teardown::sweep(&context.layout).await?;
+        context.sweep().await?;
         context.events.send(Event::Finished { stage: Stage::Check, took: began.elapsed() });
         let may_be_kept = may_be_kept || settings.keep_on_failure;
         Ok(Self { settings, name, workspace, rebuild, may_be_kept, program, toolchain, builds })

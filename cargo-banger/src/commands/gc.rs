@@ -5,7 +5,7 @@ use banger_lifecycle::event::Stage;
 use banger_lifecycle::image::ImageStore;
 use banger_lifecycle::layer::LayerStore;
 use banger_lifecycle::overlay;
-use banger_lifecycle::teardown;
+use banger_lifecycle::teardown::{self, Leftover};
 use banger_lifecycle::template::{TemplateInfo, TemplateStore};
 
 use super::print_json;
@@ -20,6 +20,10 @@ pub(crate) async fn gc(args: &GcArgs, context: &Context) -> Result<u8, CommandEr
     } else {
         teardown::sweep(&context.layout).await?
     };
+    let (stuck, found): (Vec<_>, Vec<_>) = found.into_iter().partition(Leftover::is_stuck);
+    for stuck in &stuck {
+        context.events.warning(format!("not cleared up: {stuck}"), None);
+    }
     let mut lines: Vec<String> = found.iter().map(ToString::to_string).collect();
     if !args.check {
         lines.extend(unfinished(context));
@@ -32,7 +36,8 @@ pub(crate) async fn gc(args: &GcArgs, context: &Context) -> Result<u8, CommandEr
         let budget = if args.all { 0 } else { args.templates.bytes() };
         lines.extend(surplus_templates(budget, context)?);
     }
-    let code = if args.check && !lines.is_empty() { exit_code::NOT_CLEAN } else { 0 };
+    let unclean = !stuck.is_empty() || (args.check && !lines.is_empty());
+    let code = if unclean { exit_code::NOT_CLEAN } else { 0 };
     if args.json {
         let key = if args.check { "found" } else { "removed" };
         return print_json(&serde_json::json!({ key: lines })).map(|_| code);

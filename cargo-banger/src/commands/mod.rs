@@ -115,9 +115,7 @@ fn examine(args: &doctor::Args, context: &Context) -> Result<u8, CommandError> {
     let installed = release::place(&context.layout, "");
     let path = context.path.iter().flat_map(std::env::split_paths);
     input.path = std::env::join_paths(path.chain([installed.into()])).ok();
-    if let Some(vmm) = env::read(variable("vmm")).and_then(|vmm| vmm.to_str()?.parse().ok()) {
-        input.vmm = vmm;
-    }
+    input.vmm = env::read(variable("vmm")).and_then(|vmm| vmm.to_str()?.parse().ok());
     let images = ImageStore::new(&context.layout, context.events.clone()).list();
     input.image_ready = images.is_ok_and(|images| images.iter().any(|i| i.damage.is_none()));
     input.proxied = ["http_proxy", "https_proxy", "all_proxy"]

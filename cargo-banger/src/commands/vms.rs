@@ -2,7 +2,6 @@
 
 use banger_lifecycle::machine::fleet;
 use banger_lifecycle::spec::VmName;
-use banger_lifecycle::teardown;
 
 use super::print_json;
 use crate::cli::JsonArgs;
@@ -11,7 +10,7 @@ use crate::error::CommandError;
 
 /// Lists the VMs that run.
 pub(crate) async fn ps(args: &JsonArgs, context: &Context) -> Result<u8, CommandError> {
-    teardown::sweep(&context.layout).await?;
+    context.sweep().await?;
     let members = fleet::list(&context.layout).await?;
     if args.json {
         let rows: Vec<_> = members

@@ -22,8 +22,8 @@ use crate::spec::VmmKind;
 pub struct SurveyInput {
     /// `PATH`.
     pub path: Option<OsString>,
-    /// The VMM that VMs are to run in.
-    pub vmm: VmmKind,
+    /// The VMM that VMs are to run in; where nobody says, the one that they would.
+    pub vmm: Option<VmmKind>,
     /// Where images and layers go; need not exist.
     pub cache_dir: Utf8PathBuf,
     /// Who would run the VMs.
@@ -47,7 +47,7 @@ impl SurveyInput {
         let root = Utf8PathBuf::from("/");
         Self {
             path,
-            vmm: VmmKind::Qemu,
+            vmm: None,
             cache_dir,
             identity: Identity::current(&root),
             image_ready: false,
@@ -89,7 +89,10 @@ pub fn survey(input: &SurveyInput) -> Vec<Finding> {
     findings.push(network::tap_finding(network::tap(root, &input.identity)));
     let resolved = lookup.finish(input.dns_limit);
     findings.push(network::dns_finding(&input.mirror_host, resolved, input.proxied));
-    if input.vmm == VmmKind::Firecracker {
+    let firecracker = ["firecracker", "kvm", "device-mapper", "dmsetup"];
+    let is_ready = |id| findings.iter().any(|found| found.id == id && found.state == State::Ready);
+    let first_choice = || firecracker.into_iter().all(is_ready);
+    if input.vmm.map_or_else(first_choice, |vmm| vmm == VmmKind::Firecracker) {
         findings.iter_mut().for_each(for_firecracker);
     }
     arrange(findings, input.image_ready)
@@ -182,7 +185,7 @@ mod tests {
         }
         let input = SurveyInput {
             path: Some(bin.into_string().into()),
-            vmm: VmmKind::Qemu,
+            vmm: Some(VmmKind::Qemu),
             cache_dir: root.join("cache"),
             identity: Identity { uid, user: None, capabilities: u64::MAX },
             image_ready: false,
@@ -245,7 +248,7 @@ mod tests {
         let (_dir, mut input) = good_host(0);
         fs_err::remove_file(input.root.join("bin/qemu-system-x86_64")).unwrap();
         assert!(!main_job_possible(&survey(&input)));
-        input.vmm = VmmKind::Firecracker;
+        input.vmm = Some(VmmKind::Firecracker);
         assert!(main_job_possible(&survey(&input)));
         fs_err::write(input.root.join("proc/cpuinfo"), "flags : fpu\n").unwrap();
         assert!(!main_job_possible(&survey(&input)));

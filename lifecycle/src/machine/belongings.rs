@@ -6,7 +6,6 @@ use camino::Utf8PathBuf;
 use super::identity;
 use crate::agent::Batch;
 use crate::layer::{self, CARGO_CONFIG, Layer, LayerKind, VENDOR_MOUNT};
-use crate::network;
 use crate::seed::CARGO_HOME;
 use crate::spec::Net;
 
@@ -19,7 +18,7 @@ const RUNNER: &str = "#!/bin/sh\n\
     exec \"$@\"\n";
 
 /// Has the guest know what is on its disks, and whom to ask for addresses.
-pub(super) fn belongings(layers: &[&Layer], net: Net) -> Batch {
+pub(super) fn belongings(layers: &[&Layer], net: Net, resolvers: &str) -> Batch {
     let path: Vec<_> = layers.iter().filter_map(|layer| layer.bin()).collect();
     let mut batch = Batch::new()
         .directory("/etc/profile.d")
@@ -32,7 +31,7 @@ pub(super) fn belongings(layers: &[&Layer], net: Net) -> Batch {
         batch = batch.link(&format!("{CARGO_HOME}/config.toml"), &config);
     }
     if net == Net::Tap {
-        batch = batch.file("/etc/resolv.conf", 0o644, &network::resolvers());
+        batch = batch.file("/etc/resolv.conf", 0o644, resolvers);
     }
     batch
 }

@@ -14,16 +14,17 @@ use std::time::{Duration, Instant, SystemTime};
 use super::boot_set::BootSet;
 use super::identity::rehearsal;
 use super::ready::{ssh_config, wait_for_systemd};
+use super::slots::Slots;
 use super::workspace_mount::{MOUNT_LIMIT, MOUNTING, Scans};
 use super::{Guest, Prepared, stages};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::Stage;
+use crate::overlay::WorkspaceDisk;
 use crate::session::Master;
-use crate::spec::Init;
+use crate::spec::{Init, VmmKind};
 use crate::template::{STATE, Template};
 use crate::vmm::console::Console;
-use crate::vmm::firecracker::{Access, disk_name};
 use crate::vmm::{Accelerator, Memory, Vmm, VmmError, clock};
 
 /// How long the guest may take to take on its identity; mounting a disk may mean repairing it.
@@ -144,14 +145,23 @@ impl Prepared {
         let set = BootSet::make(boot, &config.spec, engine, segment, run_dir, dir).await?;
         (config.kernel, config.initrd, *root) = (set.kernel, set.initrd, set.root);
         (self.config.memory, self.config.state) = (Memory::Private, None);
-        if self.root.snapshot.is_some() {
-            let name = disk_name("root");
-            self.config.home.place(&self.root.path, &name, Access::ReadWrite)?;
+        if self.engine.vmm == VmmKind::Firecracker {
+            self.settle_anew()?;
         }
-        self.config.lend()?;
         (self.mounted, self.in_place) = (Vec::new(), false);
         self.config.tsc_khz = clock::told_at_boot(self.config.accelerator);
         Ok(())
+    }
+
+    /// Puts the disks where Firecracker is to run, as if it had not been there.
+    fn settle_anew(&mut self) -> Result<(), Cause> {
+        let layers: Vec<_> = self.layers.iter().collect();
+        let workspace = self.workspace_disk.as_ref().map(WorkspaceDisk::top);
+        let slots = Slots { layers: &layers, workspace, vmm: self.engine.vmm };
+        let mut home = self.engine.home(&self.run_dir)?;
+        self.config.disks = slots.raw_disks(&self.root.path, &mut home)?;
+        self.config.home = home;
+        Ok(self.config.lend()?)
     }
 
     fn limit(&self) -> Duration {

@@ -158,6 +158,11 @@ fn jailer(program: &Utf8Path, host: Host<'_>) -> Result<Utf8PathBuf, VmmError> {
     if !rustix::process::geteuid().is_root() {
         return refused("only root makes them; without root Firecracker has no rights to lose");
     }
+    // The jailer names the process after the file, and nothing else of it says whose it is.
+    let real = program.canonicalize_utf8().unwrap_or_else(|_| program.to_owned());
+    if !real.file_name().is_some_and(|name| name.starts_with(firecracker::PROGRAM)) {
+        return refused("the file of `--firecracker` has to be called `firecracker…` for a jail");
+    }
     let beside = Some(program.with_file_name(firecracker::JAILER)).filter(|path| path.exists());
     let jailer = beside.unwrap_or_else(|| find(firecracker::JAILER, host));
     if jailer.is_absolute() {

@@ -188,7 +188,13 @@ impl Guest {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Command);
         let master = &self.master;
-        let running = async { terminal::run(master, &command).await.map_err(Cause::from) };
+        let spoiled = self.prepared.root.spoiled();
+        let running = async {
+            tokio::select! {
+                status = terminal::run(master, &command) => status.map_err(Cause::from),
+                () = spoiled => Err(VmmError::HostDiskFull("root".to_owned()).into()),
+            }
+        };
         match self.vmm.attend(running).await {
             Ok(status) => Ok(status),
             Err(cause) => Err(self.failed(Stage::Command, cause).await),

@@ -59,7 +59,7 @@ pub struct Prepared {
     pub(super) template: Option<(TemplateStore, Template)>,
     pub(super) segment: Vec<u8>,
     pub(super) boot: BootFiles,
-    pub(super) _layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
 }
 
 /// What a VM has of its own before it has anything of its template.
@@ -238,7 +238,7 @@ impl Plan {
         Ok(Prepared {
             config,
             identity: Identity::new(run_dir.name().clone())?,
-            belongings: belongings(&layers, engine.net),
+            belongings: belongings(&layers, engine.net, &resolvers(engine.net, host.events)),
             mounts,
             programs: programs(&self.programs, &self.directories),
             in_place: origin.as_ref().is_some_and(|origin| origin.workspace),
@@ -258,7 +258,7 @@ impl Plan {
             template: origin.map(|origin| origin.template),
             segment,
             boot: self.boot,
-            _layers: self.layers,
+            layers: self.layers,
         })
     }
 
@@ -311,4 +311,15 @@ impl Prepared {
             _ => Ok(()),
         }
     }
+}
+
+/// The resolvers of a VM with a tap; says so where there are none for it.
+fn resolvers(net: Net, events: &Events) -> String {
+    let found = if net == Net::Tap { network::resolvers() } else { String::new() };
+    if net == Net::Tap && found.is_empty() {
+        let hint = "`--vmm qemu --net` asks them by way of the host";
+        let text = "this host has no resolver that the guest can reach: it finds no names";
+        events.warning(text, Some(hint));
+    }
+    found
 }

@@ -70,7 +70,7 @@ impl Slots<'_> {
     }
 
     /// The same as raw files, under the names by which Firecracker knows them where it runs.
-    fn raw_disks(&self, root: &Utf8Path, home: &mut Home) -> Result<Vec<Disk>, Cause> {
+    pub(super) fn raw_disks(&self, root: &Utf8Path, home: &mut Home) -> Result<Vec<Disk>, Cause> {
         let layer = |kind| (serial(kind), self.layer(kind).map(Layer::image), true);
         let all = [("root", Some(root), false)].into_iter().chain(LAYERS.map(layer));
         let all = all.chain([(WORK_DISK, self.workspace, false)]);

@@ -11,8 +11,8 @@
 //! at the odd address of the pair.
 //!
 //! [`pool`] leases, [`namespace`] and [`nat`] compute what `ip` and `nft` are told as texts, which
-//! are applied in one process each; [`forwarding`] is the host's own switch. Needs root, or
-//! CAP_NET_ADMIN and CAP_SYS_ADMIN. Only what carries a VM's own names is touched.
+//! are applied in one process each; [`forwarding`] is the host's own switch. Needs root.
+//! Only what carries a VM's own names is touched, and that switch.
 
 pub(crate) mod forwarding;
 pub mod nat;
@@ -143,7 +143,7 @@ impl Network {
         let inside = ["netns", "exec", &names.namespace, "sh", "-c", forwarding, &nft];
         tell("ip", &inside, namespace::TRANSLATION)?;
         // The table first: as long as there is one, nobody turns forwarding off.
-        tell("nft", &["-f", "-"], &nat::table(names, nat::Nat::Up)?)?;
+        tell("nft", &["-f", "-"], &nat::new_table(names)?)?;
         forwarding::turn_on()?;
         Ok(this)
     }
@@ -169,14 +169,26 @@ impl Drop for Network {
 
 /// Removes what is there of a network.
 pub(crate) fn remove(names: &NetworkRecord) -> Result<(), NetworkError> {
-    if Utf8Path::new("/sys/class/net").join(&names.link).exists() {
-        tell("ip", &["link", "delete", &names.link], "")?;
+    let link = Utf8Path::new("/sys/class/net").join(&names.link);
+    let steps = [
+        remove_one(&link, &["link", "delete", &names.link]),
+        remove_one(&namespace_path(names), &["netns", "delete", &names.namespace]),
+        nat::remove(names),
+        forwarding::restore(),
+    ];
+    // Each for itself, and the first error.
+    steps.into_iter().collect()
+}
+
+/// Removes what a path tells is there. Somebody who was killed may be having it removed just now.
+fn remove_one(path: &Utf8Path, arguments: &[&str]) -> Result<(), NetworkError> {
+    if !path.exists() {
+        return Ok(());
     }
-    if namespace_path(names).exists() {
-        tell("ip", &["netns", "delete", &names.namespace], "")?;
+    match tell("ip", arguments, "") {
+        Err(error) if path.exists() => Err(error),
+        _ => Ok(()),
     }
-    nat::remove(names)?;
-    forwarding::restore()
 }
 
 /// Keeps other runs of this host out while addresses and forwarding are decided.

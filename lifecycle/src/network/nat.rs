@@ -28,7 +28,7 @@ impl Nat {
     }
 }
 
-/// Switches it, whatever it is now.
+/// Switches it, whatever it is now, of a VM that is there.
 pub(crate) fn switch(network: &NetworkRecord, to: Nat) -> Result<(), NetworkError> {
     tell("nft", &["-f", "-"], &table(network, to)?)?;
     if to == Nat::Up {
@@ -51,8 +51,14 @@ pub(crate) fn remove(network: &NetworkRecord) -> Result<(), NetworkError> {
     tell("nft", &["-f", "-"], &format!("table ip {table}\ndelete table ip {table}\n")).map(drop)
 }
 
-/// The table, in place of the one before.
-pub(super) fn table(network: &NetworkRecord, nat: Nat) -> io::Result<String> {
+/// The first table of a VM.
+pub(super) fn new_table(network: &NetworkRecord) -> io::Result<String> {
+    // Named once so that there is one to replace.
+    Ok(format!("table ip {}\n{}", network.table, table(network, Nat::Up)?))
+}
+
+/// The table, in place of the one before; refused where there is none, as of a VM that has just gone.
+fn table(network: &NetworkRecord, nat: Nat) -> io::Result<String> {
     let NetworkRecord { link, table, .. } = network;
     let address =
         network.address.ok_or_else(|| io::Error::other("the network was never complete"))?;
@@ -77,7 +83,7 @@ pub(super) fn table(network: &NetworkRecord, nat: Nat) -> io::Result<String> {
              }}\n"
         ),
     };
-    Ok(format!("table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n{chains}}}\n"))
+    Ok(format!("delete table ip {table}\ntable ip {table} {{\n{chains}}}\n"))
 }
 
 #[cfg(test)]
@@ -91,6 +97,7 @@ mod tests {
         let network = NetworkRecord { address, ..names("0123abcd") };
         for nat in [Nat::Up, Nat::Down] {
             let text = table(&network, nat).unwrap();
+            assert!(text.starts_with("delete table ip banger_0123abcd\n"), "{text}");
             let tables: Vec<_> = text.lines().filter(|line| line.contains("table ip")).collect();
             assert!(tables.iter().all(|line| line.contains("banger_0123abcd")), "{text}");
             assert_eq!(text.contains("masquerade"), nat == Nat::Up);

@@ -25,6 +25,9 @@ impl Lease {
     }
 }
 
+/// The addresses on the guests' own links.
+const GUESTS: &str = "10.0.2.0/24";
+
 /// A route, as `ip -j` tells it.
 #[derive(Debug, Deserialize)]
 struct Route {
@@ -35,10 +38,12 @@ struct Route {
 fn taken(routes: &[u8]) -> Result<Vec<(u32, u32)>, NetworkError> {
     // Nothing is what it says where there is no route.
     if routes.trim_ascii().is_empty() {
-        return Ok(Vec::new());
+        return Ok(range(GUESTS).into_iter().collect());
     }
     let routes: Vec<Route> = serde_json::from_slice(routes).map_err(std::io::Error::from)?;
-    Ok(routes.iter().filter_map(|route| range(&route.dst)).collect())
+    let routes = routes.iter().map(|route| route.dst.as_str());
+    // The link between every guest and its namespace is in the way of nobody but them.
+    Ok(routes.chain([GUESTS]).filter_map(range).collect())
 }
 
 /// The addresses of `a.b.c.d` or `a.b.c.d/n`.
@@ -78,6 +83,7 @@ mod tests {
 
     #[test]
     fn a_pool_that_the_host_has_routes_for_is_of_no_use() {
+        assert_eq!(picked("10.0.2.0/24", ""), None);
         assert_eq!(picked("10.231.0.0/30", r#"[{"dst":"10.0.0.0/8"}]"#), None);
         assert_eq!(
             picked("10.231.0.0/30", r#"[{"dst":"0.0.0.0/0"}]"#).as_deref(),

@@ -1,4 +1,5 @@
-//! Which resolvers a guest can ask: the host's, but for those that only the host itself can reach.
+//! Which resolvers a guest can ask: the host's, but for those that only the host itself can reach, and
+//! those with an address of the guest's own link.
 
 use std::net::Ipv4Addr;
 
@@ -14,10 +15,9 @@ pub(crate) fn resolvers() -> String {
 fn reachable(text: &str) -> String {
     let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let servers = servers.filter_map(|server| server.trim().parse::<Ipv4Addr>().ok());
-    servers
-        .filter(|server| !server.is_loopback())
-        .map(|server| format!("nameserver {server}\n"))
-        .collect()
+    let here = |server: &Ipv4Addr| server.is_loopback() || server.octets()[..3] == [10, 0, 2];
+    let servers = servers.filter(|server| !here(server));
+    servers.map(|server| format!("nameserver {server}\n")).collect()
 }
 
 #[cfg(test)]
@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn a_resolver_on_the_hosts_loopback_is_of_no_use_to_a_guest() {
-        let text = "# x\nnameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\nsearch lan\n";
+        let text = "# x\nnameserver 127.0.0.53\nnameserver 10.0.2.3\nnameserver 192.0.2.1\nnameserver ::1\nsearch lan\n";
         assert_eq!(reachable(text), "nameserver 192.0.2.1\n");
     }
 }

@@ -38,12 +38,13 @@ const EXCEPTIONS: u64 = CHUNK / 16;
 /// In which device-mapper counts.
 const SECTOR: u64 = 512;
 
-const PROGRAM: &str = "dmsetup";
+pub(super) const PROGRAM: &str = "dmsetup";
 
 /// Whether this user can make them here.
 pub(crate) fn is_available(path: Option<&OsStr>) -> bool {
     let opened = crate::host::storage::device_mapper(Utf8Path::new("/"));
-    opened.is_ok() && find_program(PROGRAM, path).is_some()
+    let loops = Utf8Path::new("/dev/loop-control").exists();
+    opened.is_ok() && loops && find_program(PROGRAM, path).is_some()
 }
 
 /// The devices of a run, in the order in which they have to go.

@@ -73,6 +73,12 @@ impl OverlayError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Create { source: ToolError::Failed { program, .. }, .. }
+                if program.ends_with(dm_snapshot::PROGRAM) =>
+            {
+                let modules = "`modprobe -a dm_snapshot dm_zero loop` as root";
+                Some(format!("{modules}; `--vmm qemu` needs none of them"))
+            }
             Self::Create { source, .. } => source
                 .missing_program()
                 .map(|program| format!("`cargo banger doctor --fix` installs `{program}`")),

@@ -58,6 +58,23 @@ pub struct NetworkRecord {
     pub address: Option<Ipv4Addr>,
 }
 
+impl Meta {
+    /// Whether something of the VM's is still on this host outside of files: a device, a link, a
+    /// namespace.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        let blocks = Utf8Path::new("/sys/block").read_dir_utf8().into_iter().flatten().flatten();
+        let mapped =
+            blocks.filter_map(|block| fs::read_to_string(block.path().join("dm/name")).ok());
+        let mut mapped = mapped.map(|name| name.trim_end().to_owned());
+        let network = self.network.as_ref().is_some_and(|network| {
+            Utf8Path::new("/sys/class/net").join(&network.link).exists()
+                || Utf8Path::new("/run/netns").join(&network.namespace).exists()
+        });
+        network || mapped.any(|name| self.devices.contains(&name))
+    }
+}
+
 impl Record {
     /// Version of the record's form.
     pub const FORMAT: u32 = 1;

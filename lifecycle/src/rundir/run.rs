@@ -1,6 +1,6 @@
 //! One VM's directory: whoever holds its lock owns the VM.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
@@ -9,8 +9,9 @@ use std::process::Command;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use rustix::io::FdFlags;
+use rustix::process::{Pid, test_kill_process};
 
-use super::{FileLock, Layout};
+use super::{FileLock, Layout, Record};
 use crate::spec::VmName;
 
 /// The file locked while run directories appear and disappear.
@@ -93,6 +94,7 @@ impl RunDir {
         }
         let lock = FileLock::try_exclusive(&path.join("lock"))?
             .ok_or_else(|| io::Error::other("somebody locked a directory that was not there"))?;
+        write!(lock.file(), "{}", std::process::id())?;
         Ok(Some(Self { path, name: name.clone(), lock, stays: false }))
     }
 
@@ -136,7 +138,9 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        if self.stays {
+        // What could not be removed elsewhere is removed by who finds the record.
+        let outside = || Record::read(&self.path).is_some_and(|record| record.meta.is_outside());
+        if self.stays || outside() {
             return;
         }
         // A sweep must not find the directory half removed.
@@ -147,6 +151,14 @@ impl Drop for RunDir {
             tracing::warn!(%error, "a run directory stays");
         }
     }
+}
+
+/// Whether the process that made a directory is known to be gone. Its lock may still be held then, for a
+/// moment: by a child that is being started, or by a tool at work.
+pub(crate) fn is_orphaned(run_dir: &Utf8Path) -> bool {
+    let owner = fs::read_to_string(run_dir.join("lock")).ok().and_then(|text| text.parse().ok());
+    let owner = owner.and_then(Pid::from_raw);
+    owner.is_some_and(|owner| test_kill_process(owner) == Err(rustix::io::Errno::SRCH))
 }
 
 /// The [handle](RunDir::handle) of the VM that has a directory.
@@ -202,5 +214,16 @@ mod tests {
         let one = RunDir::create(&layout, None).await.unwrap();
         let two = RunDir::create(&layout, None).await.unwrap();
         assert_ne!(one.name(), two.name());
+    }
+
+    #[tokio::test]
+    async fn who_is_alive_leaves_no_orphan() {
+        let (_dir, layout) = layout();
+        let run = RunDir::create(&layout, None).await.unwrap();
+        assert!(!is_orphaned(run.path()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        fs::write(run.path().join("lock"), child.id().to_string()).unwrap();
+        assert!(is_orphaned(run.path()));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -10,9 +11,12 @@ use fs_err as fs;
 use super::remains;
 use crate::network;
 use crate::overlay::dm_snapshot;
-use crate::rundir::run::{control_path, guard_path};
+use crate::rundir::run::{control_path, guard_path, is_orphaned};
 use crate::rundir::{FileLock, Layout, Record, Shelf};
 use crate::spec::VmName;
+
+/// How long children of a dead run's owner may take to notice, or to end what they are about.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
 
 /// Something of ours that nobody owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ use crate::spec::VmName;
 pub enum Leftover {
     /// A run whose owner died; its processes, files and directory.
     Run(Utf8PathBuf),
+    /// One of which something cannot be removed, and why.
+    Stuck(Utf8PathBuf, String),
     /// A socket that no run owns.
     Socket(Utf8PathBuf),
     /// A workspace disk's top that no run owns.
@@ -28,10 +34,19 @@ pub enum Leftover {
     Unfinished(Utf8PathBuf),
 }
 
+impl Leftover {
+    /// Whether it is still there.
+    #[must_use]
+    pub const fn is_stuck(&self) -> bool {
+        matches!(self, Self::Stuck(..))
+    }
+}
+
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run(path) => write!(f, "run of a dead process: {path}"),
+            Self::Stuck(path, why) => write!(f, "run of a dead process, {path}: {why}"),
             Self::Socket(path) => write!(f, "socket of no run: {path}"),
             Self::Disk(path) => write!(f, "disk of no run: {path}"),
             Self::Unfinished(path) => write!(f, "half made: {path}"),
@@ -63,13 +78,18 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
     let _turn = FileLock::exclusive(&guard_path(layout)).await?;
     let mut live = BTreeSet::new();
     for run_dir in run_directories(layout)? {
-        match dead_lock(&run_dir)? {
+        match dead_lock(&run_dir).await? {
             None => drop(live.insert(run_dir)),
             Some(_lock) => {
-                if remove {
-                    bury(layout, &run_dir)?;
-                }
-                found.push(Leftover::Run(run_dir));
+                let buried = if remove { bury(layout, &run_dir) } else { Ok(()) };
+                found.push(match buried {
+                    Ok(()) => Leftover::Run(run_dir),
+                    // No reason that others should not start.
+                    Err(error) => {
+                        live.insert(run_dir.clone());
+                        Leftover::Stuck(run_dir, error.to_string())
+                    }
+                });
             }
         }
     }
@@ -107,10 +127,18 @@ pub(crate) fn run_directories(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
 }
 
 /// The lock of a run whose owner is dead and which was not told to stay; `None` for a live one.
-fn dead_lock(run_dir: &Utf8Path) -> io::Result<Option<FileLock>> {
-    let Some(lock) = FileLock::try_exclusive(&run_dir.join("lock"))? else {
-        return Ok(None);
+async fn dead_lock(run_dir: &Utf8Path) -> io::Result<Option<FileLock>> {
+    let path = run_dir.join("lock");
+    let lock = match FileLock::try_exclusive(&path) {
+        // Of another user, such as root with this home: not ours to judge.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        Ok(None) if is_orphaned(run_dir) => {
+            let waiting = tokio::time::timeout(ORPHAN_LIMIT, FileLock::exclusive(&path));
+            waiting.await.ok().transpose()?
+        }
+        lock => lock?,
     };
+    let Some(lock) = lock else { return Ok(None) };
     let kept = Record::read(run_dir).is_some_and(|record| record.meta.kept);
     if kept && !remains::processes(run_dir)?.is_empty() {
         return Ok(None);

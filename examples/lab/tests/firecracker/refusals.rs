@@ -36,10 +36,10 @@ fn what_firecracker_refuses_is_told_with_a_remedy() {
 }
 
 #[test]
-fn a_template_of_no_use_is_thrown_away() {
+fn a_template_of_no_use_is_thrown_away_also_in_a_jail() {
     let Some(mut lab) = lab() else { return };
     let damage = "vm -- true; for state in ~/.cache/banger/templates/*/state; do \
-                  dd if=/dev/zero of=$state bs=1K count=1 conv=notrunc status=none; done; vm -- echo up";
+                  dd if=/dev/zero of=$state bs=1K count=1 conv=notrunc status=none; done; vm --jail -- echo up";
     let output = lab.sh(damage).unwrap();
     assert!(output.success() && text(&output) == "up\n", "{output}");
     assert!(errors(&output).contains("does not restore and is thrown away"), "{output}");

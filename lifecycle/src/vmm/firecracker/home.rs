@@ -73,6 +73,12 @@ impl Home {
         // By which the process is known as the VM's.
         let id = format!("banger-{handle}");
         let base = run.path().join("jail");
+        // Another may have been there, for a VM that did not come up.
+        match fs::remove_dir_all(&base) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let program = program.canonicalize_utf8().unwrap_or_else(|_| program.to_owned());
         let dir = base.join(program.file_name().unwrap_or_default()).join(&id).join("root");
         fs::create_dir_all(&dir)?;
         let jail = Jail { jailer: jailer.to_owned(), id, user, base, lent: Vec::new() };
@@ -131,6 +137,8 @@ impl Home {
     ) -> io::Result<Command> {
         let Some(jail) = &self.jail else {
             let mut command = Command::new(program);
+            // By which it is known as one of ours, whatever its file is called.
+            command.arg0(super::PROGRAM);
             command.current_dir(&self.dir).args(["--id", "vm"]);
             return Ok(command);
         };

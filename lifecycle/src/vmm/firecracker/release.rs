@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use crate::process::{ToolError, run_tool};
-use crate::rundir::Layout;
+use crate::rundir::{FileLock, Layout};
 
 /// Its version.
 pub const VERSION: &str = "1.12.1";
@@ -33,6 +33,9 @@ const PROGRAMS: [Program; 2] = [
 
 /// A program that is at most this long is read into memory.
 const LONGEST: u64 = 64 << 20;
+
+/// What directories for fetching begin with.
+const SCRATCH: &str = ".fetch-";
 
 struct Program {
     name: &'static str,
@@ -104,7 +107,14 @@ pub async fn install(layout: &Layout, mirror: &str) -> Result<Utf8PathBuf, Relea
     let url = format!("{mirror}/v{VERSION}/firecracker-v{VERSION}-{arch}.tgz");
     let programs = layout.programs();
     fs::create_dir_all(&programs)?;
-    let scratch = tempfile::Builder::new().prefix(".fetch-").tempdir_in(&programs)?;
+    // One at a time, so that what one before left can go.
+    let _turn = FileLock::exclusive(&programs.join(".lock")).await?;
+    for entry in programs.read_dir_utf8()?.flatten() {
+        if entry.file_name().starts_with(SCRATCH) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(&programs)?;
     let archive = scratch.path().join("archive.tgz");
     let mut curl = Command::new("curl");
     curl.args(["--fail", "--location", "--silent", "--show-error", "--output"]);
