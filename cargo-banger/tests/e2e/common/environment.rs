@@ -231,7 +231,7 @@ impl Vmm {
     pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Qemu => "qemu-system-x86_64",
-            Self::Firecracker => "firecracker --api-sock",
+            Self::Firecracker => "firecracker --id",
         }
     }
 }
