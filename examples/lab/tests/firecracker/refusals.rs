@@ -64,11 +64,18 @@ fn a_host_without_room_for_what_the_guest_writes_says_so() {
 #[test]
 fn setup_installs_what_its_checksum_says() {
     let Some(mut lab) = lab() else { return };
-    let script = "set -e; mkdir -p /tmp/mirror/v1.12.1/release; cd /tmp/mirror/v1.12.1; \
-        cp /usr/local/bin/firecracker release/firecracker-v1.12.1-x86_64; echo >release/jailer-v1.12.1-x86_64; \
-        tar -czf firecracker-v1.12.1-x86_64.tgz release; banger setup --mirror file:///tmp/mirror";
-    let output = lab.sh(script).unwrap();
-    // The program is the release's; what stands for the jailer is not.
-    assert_eq!(output.status, 241, "{output}");
-    assert!(errors(&output).contains("`jailer` has the checksum"), "{output}");
+    let mirror = "mkdir -p /tmp/mirror/v1.12.1/release; cd /tmp/mirror/v1.12.1; \
+        pack() { cp $1 release/$2-v1.12.1-x86_64; tar -czf firecracker-v1.12.1-x86_64.tgz release; }; ";
+    let script = "pack /usr/local/bin/firecracker firecracker; pack /bin/true jailer; \
+        banger setup --mirror file:///tmp/mirror";
+    let refused = lab.sh(&format!("{mirror}{script}")).unwrap();
+    assert_eq!(refused.status, 241, "{refused}");
+    assert!(errors(&refused).contains("`jailer` has the checksum"), "{refused}");
+    // The release's own, and a VM in it.
+    let script = "pack /usr/local/bin/jailer jailer && banger setup --mirror file:///tmp/mirror && \
+        mkdir /tmp/aside && mv /usr/local/bin/firecracker /usr/local/bin/jailer /tmp/aside && \
+        vm --jail -- echo installed; status=$?; mv /tmp/aside/* /usr/local/bin; \
+        rm -r ~/.local/state/banger/programs /tmp/aside; exit $status";
+    let installed = lab.sh(&format!("{mirror}{script}")).unwrap();
+    assert!(installed.success() && text(&installed) == "installed\n", "{installed}");
 }
