@@ -75,7 +75,12 @@ impl CommandError {
 
     /// A wrong setting or file, as a step of the lifecycle tells it.
     pub(crate) fn usage_of(error: &dyn std::error::Error, hint: Option<String>) -> Self {
-        let this = Self::usage(error).hint(hint);
+        Self::of(error, exit_code::USAGE, hint)
+    }
+
+    /// A step's error with its causes.
+    pub(crate) fn of(error: &dyn std::error::Error, code: u8, hint: Option<String>) -> Self {
+        let this = Self::new(error, code).hint(hint);
         match error.source() {
             Some(cause) => this.caused_by(cause),
             None => this,
@@ -104,10 +109,7 @@ impl From<RunError> for CommandError {
     fn from(error: RunError) -> Self {
         let code = code_of(&error.source, error.stage);
         let hint = error.source.hint();
-        let mut this = Self::new(&*error.source, code).hint(hint);
-        if let Some(cause) = std::error::Error::source(&*error.source) {
-            this = this.caused_by(cause);
-        }
+        let mut this = Self::of(&*error.source, code, hint);
         this.console = error.console.filter(|console| !console.is_empty());
         this
     }

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use banger_lifecycle::host::SurveyInput;
 use banger_lifecycle::image::ImageStore;
+use banger_lifecycle::spec::VmName;
 use banger_lifecycle::vmm::firecracker::release;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
@@ -151,6 +152,11 @@ fn start_log(verbose: u8) {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .init();
+}
+
+/// The name of a VM, as somebody gave it.
+fn vm_name(text: &str) -> Result<VmName, CommandError> {
+    text.parse().map_err(|error| CommandError::usage(&error))
 }
 
 /// Prints one JSON value on standard output.

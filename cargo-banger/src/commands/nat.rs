@@ -2,9 +2,8 @@
 
 use banger_lifecycle::machine::fleet;
 use banger_lifecycle::network::nat::Nat;
-use banger_lifecycle::spec::VmName;
 
-use super::print_json;
+use super::{print_json, vm_name};
 use crate::cli::NatCommand;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -14,7 +13,7 @@ pub(crate) fn nat(command: &NatCommand, context: &Context) -> Result<u8, Command
         NatCommand::Up { name } => switch(name, Nat::Up, context),
         NatCommand::Down { name } => switch(name, Nat::Down, context),
         NatCommand::Status { name, json } => {
-            let nat = fleet::nat(&context.layout, &parse(name)?)?;
+            let nat = fleet::nat(&context.layout, &vm_name(name)?)?;
             if json.json {
                 return print_json(&serde_json::json!({ "name": name, "nat": nat }));
             }
@@ -25,14 +24,10 @@ pub(crate) fn nat(command: &NatCommand, context: &Context) -> Result<u8, Command
 }
 
 fn switch(name: &str, to: Nat, context: &Context) -> Result<u8, CommandError> {
-    fleet::switch_nat(&context.layout, &parse(name)?, to)?;
+    fleet::switch_nat(&context.layout, &vm_name(name)?, to)?;
     context.events.note(match to {
         Nat::Up => format!("{name} reaches beyond this host"),
         Nat::Down => format!("{name} reaches this host only"),
     });
     Ok(0)
-}
-
-fn parse(name: &str) -> Result<VmName, CommandError> {
-    name.parse().map_err(|error| CommandError::usage(&error))
 }

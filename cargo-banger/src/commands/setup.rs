@@ -16,9 +16,5 @@ pub(crate) async fn setup(args: &SetupArgs, context: &Context) -> Result<u8, Com
 }
 
 fn failed(error: ReleaseError) -> CommandError {
-    let this = CommandError::new(&error, exit_code::HOST_NOT_READY).hint(error.hint());
-    match std::error::Error::source(&error) {
-        Some(cause) => this.caused_by(cause),
-        None => this,
-    }
+    CommandError::of(&error, exit_code::HOST_NOT_READY, error.hint())
 }

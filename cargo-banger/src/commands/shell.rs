@@ -4,9 +4,9 @@ use std::io::IsTerminal as _;
 
 use banger_lifecycle::exec::{GuestCommand, Streams};
 use banger_lifecycle::machine::fleet;
-use banger_lifecycle::spec::VmName;
 
 use super::run::environment;
+use super::vm_name;
 use crate::boot::{Request, Wish};
 use crate::cli::ShellArgs;
 use crate::context::Context;
@@ -15,7 +15,7 @@ use crate::interrupt::Interrupts;
 
 pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, CommandError> {
     if let Some(name) = &args.kept {
-        let name = name.parse::<VmName>().map_err(|error| CommandError::usage(&error))?;
+        let name = vm_name(name)?;
         return Ok(fleet::enter(&context.layout, &name, None).await?);
     }
     let mut interrupts = Interrupts::listen()?;

@@ -3,7 +3,7 @@
 use banger_lifecycle::machine::fleet;
 use banger_lifecycle::spec::VmName;
 
-use super::print_json;
+use super::{print_json, vm_name};
 use crate::cli::JsonArgs;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -47,10 +47,8 @@ pub(crate) async fn ps(args: &JsonArgs, context: &Context) -> Result<u8, Command
 
 /// Stops VMs by name.
 pub(crate) async fn stop(names: &[String], context: &Context) -> Result<u8, CommandError> {
-    let names: Vec<VmName> = names
-        .iter()
-        .map(|name| name.parse().map_err(|error| CommandError::usage(&error)))
-        .collect::<Result<_, CommandError>>()?;
+    let names: Vec<VmName> =
+        names.iter().map(|name| vm_name(name)).collect::<Result<_, CommandError>>()?;
     for name in &names {
         fleet::stop(&context.layout, name).await?;
         context.events.note(format!("{name} is gone"));

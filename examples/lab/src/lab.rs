@@ -77,7 +77,7 @@ impl Lab {
     /// # Errors
     /// Where the lab is lost, or the time is up.
     pub fn sh(&mut self, script: &str) -> Result<Output, Error> {
-        self.script("root", script, &format!("--packages '{GUEST}'"), LIMIT)
+        self.sh_within(LIMIT, script)
     }
 
     /// The same, with more time.

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::boot_files::{self, BootFiles};
 use super::engine::Engine;
 use crate::error::Cause;
-use crate::overlay::dm_snapshot::Snapshot;
+use crate::overlay::dm_snapshot::{Snapshot, Watch};
 use crate::overlay::qcow2::{self, Backing};
 use crate::overlay::{RootOverlay, blank, raw};
 use crate::rundir::RunDir;
@@ -39,13 +39,10 @@ impl RootDisk {
         Self { path, snapshot: None }
     }
 
-    /// Resolves when what the guest wrote is lost, as the host had no room for it. A VMM that keeps
+    /// What tells when what the guest wrote is lost, as the host had no room for it; a VMM that keeps
     /// the disk in a file tells by itself.
-    pub(super) async fn spoiled(&self) {
-        match &self.snapshot {
-            Some(snapshot) => snapshot.spoiled().await,
-            None => std::future::pending().await,
-        }
+    pub(super) fn watch(&mut self) -> Option<Watch> {
+        self.snapshot.as_mut()?.watch()
     }
 }
 

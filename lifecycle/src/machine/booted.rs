@@ -117,7 +117,9 @@ impl Prepared {
     async fn launch(&mut self) -> Result<Vmm, VmmError> {
         self.record.config = self.config.record();
         self.record.write(self.run_dir.path())?;
-        Vmm::launch(&self.config, self.run_dir.path(), self.may_be_kept).await
+        let mut vmm = Vmm::launch(&self.config, self.run_dir.path(), self.may_be_kept).await?;
+        vmm.watch(self.root.watch());
+        Ok(vmm)
     }
 
     /// Gives the guest its address, and sees that somebody in it listens.

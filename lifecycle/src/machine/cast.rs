@@ -24,8 +24,9 @@ use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::exec::{GuestCommand, stream};
-use crate::network::{Network, namespace_path};
+use crate::network::Network;
 use crate::overlay::{DiskFormat, qcow2, raw};
+use crate::rundir::record::NetworkRecord;
 use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
 use crate::session::{Keys, Master, SshConfig};
@@ -56,9 +57,10 @@ pub(super) async fn cast(
     let mut record = noted(plan, engine, layout, &run_dir).during(Stage::Template)?;
     let _network = Network::of(&run_dir, &mut record).during(Stage::Template)?;
     let config = config(plan, engine, segment, host, made, &run_dir).await;
-    let (mut config, _root) = config.during(Stage::Template)?;
-    config.namespace = record.meta.network.as_ref().map(namespace_path);
+    let (mut config, mut root) = config.during(Stage::Template)?;
+    config.namespace = record.meta.network.as_ref().map(NetworkRecord::namespace_path);
     let mut vmm = launch(record, &config, &run_dir).await?;
+    vmm.watch(root.watch());
     let limit = Duration::from_millis(plan.spec.boot_timeout_ms);
     let control = control_path(layout, run_dir.name());
     let outcome = async {

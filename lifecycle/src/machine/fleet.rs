@@ -2,6 +2,8 @@
 
 use std::io;
 
+use camino::Utf8PathBuf;
+
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::exec::{GuestCommand, terminal};
@@ -53,9 +55,7 @@ pub async fn enter(
     name: &VmName,
     command: Option<GuestCommand>,
 ) -> Result<u8, Error> {
-    let run_dir = layout.runs().join(name.as_str());
-    let record = Record::read(&run_dir)
-        .ok_or_else(|| Cause::NoSuchVm(name.clone()).during(Stage::Connect))?;
+    let (run_dir, record) = find(layout, name)?;
     // A control socket of our own: the VM may be attended, or entered twice.
     let control = control_path(layout, name).with_extension(std::process::id().to_string());
     let config = SshConfig::existing(&run_dir, &control);
@@ -85,9 +85,16 @@ pub fn switch_nat(layout: &Layout, name: &VmName, to: Nat) -> Result<(), Error> 
     network::nat::switch(&network, to).during(Stage::Connect)
 }
 
+/// A VM's directory and record.
+fn find(layout: &Layout, name: &VmName) -> Result<(Utf8PathBuf, Record), Error> {
+    let run_dir = layout.runs().join(name.as_str());
+    let record = Record::read(&run_dir);
+    let record = record.ok_or_else(|| Cause::NoSuchVm(name.clone()).during(Stage::Connect))?;
+    Ok((run_dir, record))
+}
+
 fn network_of(layout: &Layout, name: &VmName) -> Result<NetworkRecord, Error> {
-    let record = Record::read(&layout.runs().join(name.as_str()))
-        .ok_or_else(|| Cause::NoSuchVm(name.clone()).during(Stage::Connect))?;
+    let (_, record) = find(layout, name)?;
     let network = record.meta.network.ok_or_else(|| NetworkError::NoNetwork(name.clone()));
     network.during(Stage::Connect)
 }

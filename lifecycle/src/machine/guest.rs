@@ -19,7 +19,7 @@ use crate::session::Master;
 use crate::spec::VmName;
 use crate::sync::{pull, sftp_options};
 use crate::teardown::remains;
-use crate::vmm::{Vmm, VmmError};
+use crate::vmm::Vmm;
 
 /// How long the guest may take to write out the workspace disk.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
@@ -135,9 +135,7 @@ impl Guest {
         streams: Streams<'_>,
         interrupt: &mut impl AsyncFnMut() -> &'static str,
     ) -> Result<u8, Cause> {
-        let Self { master, vmm, prepared, .. } = self;
-        let spoiled = prepared.root.spoiled();
-        tokio::pin!(spoiled);
+        let Self { master, vmm, .. } = self;
         let failure = vmm.failure();
         tokio::pin!(failure);
         let running = stream::run(master, command, streams);
@@ -146,7 +144,6 @@ impl Guest {
             tokio::select! {
                 status = &mut running => return status.map_err(Cause::from),
                 error = &mut failure => return Err(error.into()),
-                () = &mut spoiled => return Err(VmmError::HostDiskFull("root".to_owned()).into()),
                 signal = interrupt() => {
                     let script = command::signal_text(mark, signal);
                     if let Err(error) = step(master, "signalling the command", script).await {
@@ -188,13 +185,7 @@ impl Guest {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Command);
         let master = &self.master;
-        let spoiled = self.prepared.root.spoiled();
-        let running = async {
-            tokio::select! {
-                status = terminal::run(master, &command) => status.map_err(Cause::from),
-                () = spoiled => Err(VmmError::HostDiskFull("root".to_owned()).into()),
-            }
-        };
+        let running = async { terminal::run(master, &command).await.map_err(Cause::from) };
         match self.vmm.attend(running).await {
             Ok(status) => Ok(status),
             Err(cause) => Err(self.failed(Stage::Command, cause).await),

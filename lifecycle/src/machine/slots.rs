@@ -15,11 +15,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::agent::Mount;
 use crate::error::Cause;
 use crate::layer::{Layer, LayerKind};
-use crate::overlay::{blank, raw};
+use crate::overlay::{Access, blank, raw};
 use crate::rundir::Layout;
 use crate::spec::VmmKind;
 use crate::vmm::Disk;
-use crate::vmm::firecracker::{Access, Home, disk_device, disk_name};
+use crate::vmm::firecracker::{Home, disk_device, disk_name};
 
 /// Where the guest mounts the workspace disk.
 pub(super) const WORK: &str = "/run/banger/work";

@@ -24,7 +24,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::process::Command;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use self::pool::Lease;
 pub(crate) use self::resolver::resolvers;
@@ -33,6 +33,12 @@ use crate::process::{ToolError, find_program, run_tool_here, system_program};
 use crate::rundir::record::NetworkRecord;
 use crate::rundir::{FileLock, Record, RunDir};
 use crate::spec::NetPool;
+
+/// The guest's address and its gateway's on the link to the VMM, and all of that link: QEMU's defaults
+/// for user networking, which a tap follows.
+pub(crate) const GUEST: &str = "10.0.2.15";
+pub(crate) const GATEWAY: &str = "10.0.2.2";
+const LINK: &str = "10.0.2.0/24";
 
 /// The tap's name in its namespace.
 pub(crate) const TAP: &str = "tap0";
@@ -98,11 +104,6 @@ pub(crate) fn names(run: &str) -> NetworkRecord {
     }
 }
 
-/// Where a namespace is, for setns(2).
-pub(crate) fn namespace_path(names: &NetworkRecord) -> Utf8PathBuf {
-    Utf8Path::new("/run/netns").join(&names.namespace)
-}
-
 /// A VM's network. Dropping it removes it.
 #[must_use = "dropping the network removes it"]
 #[derive(Debug)]
@@ -141,7 +142,7 @@ impl Network {
         let nft = system_program("nft");
         let nft = nft.to_string_lossy();
         let inside = ["netns", "exec", &names.namespace, "sh", "-c", forwarding, &nft];
-        tell("ip", &inside, namespace::TRANSLATION)?;
+        tell("ip", &inside, &namespace::translation())?;
         // The table first: as long as there is one, nobody turns forwarding off.
         tell("nft", &["-f", "-"], &nat::new_table(names)?)?;
         forwarding::turn_on()?;
@@ -169,10 +170,9 @@ impl Drop for Network {
 
 /// Removes what is there of a network.
 pub(crate) fn remove(names: &NetworkRecord) -> Result<(), NetworkError> {
-    let link = Utf8Path::new("/sys/class/net").join(&names.link);
     let steps = [
-        remove_one(&link, &["link", "delete", &names.link]),
-        remove_one(&namespace_path(names), &["netns", "delete", &names.namespace]),
+        remove_one(&names.link_path(), &["link", "delete", &names.link]),
+        remove_one(&names.namespace_path(), &["netns", "delete", &names.namespace]),
         nat::remove(names),
         forwarding::restore(),
     ];

@@ -1,29 +1,28 @@
 //! What `ip` is told: one text for the host, one for the namespace.
 
-use super::TAP;
 use super::pool::Lease;
+use super::{GATEWAY, GUEST, TAP};
 use crate::rundir::record::NetworkRecord;
 
 /// The veth's end in the namespace.
 const UPLINK: &str = "uplink";
 
-/// The guest's address, and the namespace's on the tap: those that QEMU's user networking has.
-const GATEWAY: &str = "10.0.2.2/24";
-
 /// What `nft` is told in the namespace: the guest leaves it under the leased address, and who calls
 /// that reaches the guest.
-pub(super) const TRANSLATION: &str = "\
-table ip banger {
-    chain leaving {
-        type nat hook postrouting priority 100
-        oifname \"uplink\" masquerade
-    }
-    chain coming {
-        type nat hook prerouting priority -100
-        iifname \"uplink\" dnat to 10.0.2.15
-    }
+pub(super) fn translation() -> String {
+    format!(
+        "table ip banger {{\n\
+         chain leaving {{\n\
+         type nat hook postrouting priority 100\n\
+         oifname \"{UPLINK}\" masquerade\n\
+         }}\n\
+         chain coming {{\n\
+         type nat hook prerouting priority -100\n\
+         iifname \"{UPLINK}\" dnat to {GUEST}\n\
+         }}\n\
+         }}\n"
+    )
 }
-";
 
 /// Makes the namespace, and the link to it.
 pub(super) fn on_the_host(names: &NetworkRecord, lease: Lease) -> String {
@@ -46,7 +45,7 @@ pub(super) fn inside(lease: Lease) -> String {
          link set {UPLINK} up\n\
          route add default via {host}\n\
          tuntap add dev {TAP} mode tap\n\
-         addr add {GATEWAY} dev {TAP}\n\
+         addr add {GATEWAY}/24 dev {TAP}\n\
          link set {TAP} up\n"
     )
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde::Deserialize;
 
-use super::{NetworkError, tell};
+use super::{LINK, NetworkError, tell};
 use crate::spec::NetPool;
 
 /// A pair of addresses, two neighbours (RFC 3021).
@@ -25,9 +25,6 @@ impl Lease {
     }
 }
 
-/// The addresses on the guests' own links.
-const GUESTS: &str = "10.0.2.0/24";
-
 /// A route, as `ip -j` tells it.
 #[derive(Debug, Deserialize)]
 struct Route {
@@ -38,16 +35,16 @@ struct Route {
 fn taken(routes: &[u8]) -> Result<Vec<(u32, u32)>, NetworkError> {
     // Nothing is what it says where there is no route.
     if routes.trim_ascii().is_empty() {
-        return Ok(range(GUESTS).into_iter().collect());
+        return Ok(range(LINK).into_iter().collect());
     }
     let routes: Vec<Route> = serde_json::from_slice(routes).map_err(std::io::Error::from)?;
     let routes = routes.iter().map(|route| route.dst.as_str());
     // The link between every guest and its namespace is in the way of nobody but them.
-    Ok(routes.chain([GUESTS]).filter_map(range).collect())
+    Ok(routes.chain([LINK]).filter_map(range).collect())
 }
 
 /// The addresses of `a.b.c.d` or `a.b.c.d/n`.
-fn range(destination: &str) -> Option<(u32, u32)> {
+pub(super) fn range(destination: &str) -> Option<(u32, u32)> {
     let (address, length) = destination.split_once('/').unwrap_or((destination, "32"));
     let (address, length) = (address.parse::<Ipv4Addr>().ok()?, length.parse::<u32>().ok()?);
     let rest = u32::MAX.checked_shr(length).unwrap_or(0);

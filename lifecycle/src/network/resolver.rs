@@ -3,6 +3,9 @@
 
 use std::net::Ipv4Addr;
 
+use super::LINK;
+use super::pool::range;
+
 /// Where they stand: as programs see them, and as systemd-resolved got them.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
@@ -15,7 +18,10 @@ pub(crate) fn resolvers() -> String {
 fn reachable(text: &str) -> String {
     let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let servers = servers.filter_map(|server| server.trim().parse::<Ipv4Addr>().ok());
-    let here = |server: &Ipv4Addr| server.is_loopback() || server.octets()[..3] == [10, 0, 2];
+    let on_link = |server: Ipv4Addr| {
+        range(LINK).is_some_and(|(first, last)| (first..=last).contains(&u32::from(server)))
+    };
+    let here = |server: &Ipv4Addr| server.is_loopback() || on_link(*server);
     let servers = servers.filter(|server| !here(server));
     servers.map(|server| format!("nameserver {server}\n")).collect()
 }

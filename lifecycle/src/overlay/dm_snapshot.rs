@@ -11,7 +11,7 @@
 //! The copy-on-write file is persistent: copied, it is the same disk again, which is how clones
 //! come by their template's. It is as long as all that a guest can write, so that a full disk is
 //! the guest's own "no space left"; if the host runs out of room first, the kernel invalidates the
-//! snapshot, which [`Snapshot::spoiled`] tells.
+//! snapshot, which [`Watch::lost`] tells.
 //!
 //! Devices are made by `dmsetup`, which knows how device nodes come to be on this host.
 
@@ -22,11 +22,12 @@ use std::process::Command;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
-use super::OverlayError;
 use super::dm_events::Events;
-use super::loop_device::{Access, LoopDevice};
+use super::loop_device::LoopDevice;
+use super::{Access, OverlayError};
 use crate::process::{ToolError, find_program, run_tool, run_tool_here, system_program};
 use crate::rundir::RunDir;
+use crate::rundir::record::mapped_device;
 
 /// Bytes that are copied at the first write to any of them.
 const CHUNK: u64 = 4096;
@@ -59,8 +60,41 @@ pub(crate) struct Snapshot {
     devices: Vec<String>,
     /// The block device of the first.
     device: Utf8PathBuf,
+    watch: Option<Watch>,
+}
+
+/// What tells when a snapshot is lost.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The snapshot's device.
+    device: String,
     /// What has happened since before it was made.
     events: Events,
+    /// Whether something has that was not looked into.
+    doubt: bool,
+}
+
+impl Watch {
+    /// Resolves when the kernel has given the snapshot up, as the host had no room for what the guest
+    /// wrote. May be dropped and called again.
+    pub(crate) async fn lost(&mut self) {
+        loop {
+            if !self.doubt
+                && let Err(error) = self.events.next().await
+            {
+                tracing::debug!(%error, "device-mapper tells nothing any more");
+                return std::future::pending().await;
+            }
+            self.doubt = true;
+            let mut status = tokio::process::Command::new(system_program(PROGRAM));
+            let text = run_tool(status.args(["status", &self.device])).await.unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            if ["Invalid", "Overflow"].iter().any(|word| text.contains(word)) {
+                return;
+            }
+            self.doubt = false;
+        }
+    }
 }
 
 impl Snapshot {
@@ -83,8 +117,9 @@ impl Snapshot {
         size: u64,
     ) -> Result<Self, OverlayError> {
         let events = Events::listen()?;
-        let (devices, device) = (devices(&run.handle()), Utf8PathBuf::new());
-        let mut this = Self { devices, device, events };
+        let devices = devices(&run.handle());
+        let watch = Some(Watch { device: devices[0].clone(), events, doubt: false });
+        let mut this = Self { devices, device: Utf8PathBuf::new(), watch };
         let [top, lower] = &this.devices[..] else { unreachable!("there are two") };
         let origin = LoopDevice::attach(base, Access::ReadOnly)?;
         let store = LoopDevice::attach(cow, Access::ReadWrite)?;
@@ -102,21 +137,9 @@ impl Snapshot {
         &self.device
     }
 
-    /// Resolves when the kernel has given it up, as the host had no room for what the guest wrote.
-    pub(crate) async fn spoiled(&self) {
-        loop {
-            if let Err(error) = self.events.next().await {
-                tracing::debug!(%error, "device-mapper tells nothing any more");
-                return std::future::pending().await;
-            }
-            let mut status = tokio::process::Command::new(system_program(PROGRAM));
-            let text = run_tool(status.args(["status", &self.devices[0]])).await;
-            let text = text.unwrap_or_default();
-            let text = String::from_utf8_lossy(&text);
-            if ["Invalid", "Overflow"].iter().any(|word| text.contains(word)) {
-                return;
-            }
-        }
+    /// What tells when it is lost, for whoever attends to the VM; it is there once.
+    pub(crate) fn watch(&mut self) -> Option<Watch> {
+        self.watch.take()
     }
 
     /// Leaves the devices to whoever finds them in the VM's record.
@@ -140,12 +163,12 @@ impl Drop for Snapshot {
 
 /// Removes devices, those of them that are there, in order; waits for who is about to close one.
 pub(crate) fn remove(devices: &[String]) -> Result<(), ToolError> {
-    for device in devices.iter().filter(|device| find(device).is_some()) {
+    for device in devices.iter().filter(|device| mapped_device(device).is_some()) {
         let mut remove = Command::new(system_program(PROGRAM));
         remove.args(["remove", "--retry", device]);
         match run_tool_here(&mut remove, "") {
             // Somebody who was killed may have had it removed just now.
-            Err(error) if find(device).is_some() => return Err(error),
+            Err(error) if mapped_device(device).is_some() => return Err(error),
             _ => {}
         }
     }
@@ -161,17 +184,8 @@ fn create(run: &RunDir, name: &str, table: &str, access: Access) -> Result<Utf8P
     }
     run_tool_here(run.held_by(&mut create), table)?;
     let gone = || io::Error::other(format!("{name} went as soon as it was made"));
-    find(name).ok_or_else(|| ToolError::Start { program: PROGRAM.to_owned(), source: gone() })
-}
-
-/// The node of a device. The kernel makes it; the one in `/dev/mapper` is there only where udev is.
-fn find(name: &str) -> Option<Utf8PathBuf> {
-    let blocks = Utf8Path::new("/sys/block").read_dir_utf8().ok()?;
-    let named = blocks.flatten().find(|block| {
-        let called = fs::read_to_string(block.path().join("dm/name"));
-        called.is_ok_and(|called| called.trim_end() == name)
-    });
-    Some(Utf8Path::new("/dev").join(named?.file_name()))
+    mapped_device(name)
+        .ok_or_else(|| ToolError::Start { program: PROGRAM.to_owned(), source: gone() })
 }
 
 /// A base of `length` bytes that goes on, as zeros, to `size`.

@@ -5,17 +5,11 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::AsRawFd as _;
 
+use super::Access;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, ioctl};
-
-/// Whether the file may be written to through the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    ReadOnly,
-    ReadWrite,
-}
 
 /// A loop device that is there for as long as this lives, or a device-mapper table names it.
 #[derive(Debug)]

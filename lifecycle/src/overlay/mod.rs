@@ -28,6 +28,13 @@ pub(crate) enum DiskFormat {
     Raw,
 }
 
+/// Whether a disk may be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
 /// How a VM's root disk is kept apart from the base that it shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RootOverlay {

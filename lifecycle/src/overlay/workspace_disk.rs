@@ -20,7 +20,7 @@ use tokio::process::Command;
 use super::blank::{self, SIZE};
 use super::qcow2::{self, Backing};
 use super::{DiskFormat, OverlayError, raw};
-use crate::process::run_tool;
+use crate::process::{run_tool, unless_gone};
 use crate::rundir::{FileLock, Layout};
 
 /// What of a top's growth is only the filesystem's own bookkeeping, in bytes.
@@ -142,10 +142,7 @@ impl WorkspaceDisk {
 
     /// Forgets the workspace's generations: the guest could not use them.
     pub(crate) fn forget(&self) -> io::Result<()> {
-        match fs::remove_file(self.dir.join("head.json")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        unless_gone(fs::remove_file(self.dir.join("head.json")))
     }
 
     /// Makes this run's top the newest generation, with the manifests of what it holds.
@@ -190,9 +187,7 @@ impl WorkspaceDisk {
 
 impl Drop for WorkspaceDisk {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.top)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = unless_gone(fs::remove_file(&self.top)) {
             tracing::warn!(%error, "a workspace disk stays");
         }
     }

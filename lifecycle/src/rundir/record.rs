@@ -63,16 +63,33 @@ impl Meta {
     /// namespace.
     #[must_use]
     pub fn is_outside(&self) -> bool {
-        let blocks = Utf8Path::new("/sys/block").read_dir_utf8().into_iter().flatten().flatten();
-        let mapped =
-            blocks.filter_map(|block| fs::read_to_string(block.path().join("dm/name")).ok());
-        let mut mapped = mapped.map(|name| name.trim_end().to_owned());
-        let network = self.network.as_ref().is_some_and(|network| {
-            Utf8Path::new("/sys/class/net").join(&network.link).exists()
-                || Utf8Path::new("/run/netns").join(&network.namespace).exists()
-        });
-        network || mapped.any(|name| self.devices.contains(&name))
+        let network = self.network.as_ref();
+        network.is_some_and(|it| it.link_path().exists() || it.namespace_path().exists())
+            || self.devices.iter().any(|name| mapped_device(name).is_some())
     }
+}
+
+impl NetworkRecord {
+    /// What is there while the link is.
+    pub(crate) fn link_path(&self) -> Utf8PathBuf {
+        Utf8Path::new("/sys/class/net").join(&self.link)
+    }
+
+    /// Where the namespace is, for setns(2).
+    pub(crate) fn namespace_path(&self) -> Utf8PathBuf {
+        Utf8Path::new("/run/netns").join(&self.namespace)
+    }
+}
+
+/// The node of a device of device-mapper's, if there is such a device. The kernel makes it; the one in
+/// `/dev/mapper` is there only where udev is.
+pub(crate) fn mapped_device(name: &str) -> Option<Utf8PathBuf> {
+    let blocks = Utf8Path::new("/sys/block").read_dir_utf8().ok()?;
+    let named = blocks.flatten().find(|block| {
+        let called = fs::read_to_string(block.path().join("dm/name"));
+        called.is_ok_and(|called| called.trim_end() == name)
+    });
+    Some(Utf8Path::new("/dev").join(named?.file_name()))
 }
 
 impl Record {

@@ -16,6 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use super::FileLock;
+use crate::process::unless_gone;
 
 /// The things of one kind.
 #[derive(Clone, Debug)]
@@ -149,10 +150,7 @@ impl Shelf {
     pub(crate) async fn discard(&self, name: &str) -> io::Result<()> {
         let turn = self.turn(name, || {}).await?;
         turn.clear().await?;
-        match fs::rename(&turn.place, &turn.scratch) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        unless_gone(fs::rename(&turn.place, &turn.scratch))?;
         turn.clear().await
     }
 
@@ -274,10 +272,7 @@ impl Drop for Turn {
 }
 
 fn remove_if_there(dir: &Utf8Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    unless_gone(fs::remove_dir_all(dir))
 }
 
 #[cfg(test)]

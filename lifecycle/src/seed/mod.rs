@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use crate::agent;
 use crate::image::cpio::Archive;
+use crate::network::{GATEWAY, GUEST};
 use crate::session::Keys;
 use crate::spec::Init;
 
@@ -21,9 +22,8 @@ pub(crate) const SSHD_PID: &str = "/run/banger/sshd.pid";
 /// The name of a guest that has not been given one yet.
 const HOSTNAME: &str = "banger";
 
-/// The guest's address, its gateway and its resolver on the link to the VMM: QEMU's defaults for
-/// user networking, which a tap follows.
-const LINK: &str = "ADDRESS=10.0.2.15/24\nGATEWAY=10.0.2.2\nDNS=10.0.2.3\n";
+/// The resolver of QEMU's user networking.
+const RESOLVER: &str = "10.0.2.3";
 
 /// All that a guest is told at boot.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl Seed<'_> {
             let _ = writeln!(text, "ROOT={root}");
         }
         if self.has_link {
-            text.push_str(LINK);
+            let _ = writeln!(text, "ADDRESS={GUEST}/24\nGATEWAY={GATEWAY}\nDNS={RESOLVER}");
         }
         if self.has_vsock {
             text.push_str("CHANNEL=vsock\n");

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tokio::process::Command;
 
 use super::SessionError;
-use crate::process::run_tool;
+use crate::process::{run_tool, unless_gone};
 use crate::rundir::FileLock;
 
 /// Both key pairs, read.
@@ -87,10 +87,7 @@ async fn make(private: &Utf8Path) -> Result<(), SessionError> {
     let part = Utf8PathBuf::from(format!("{private}.part"));
     let part_public = Utf8PathBuf::from(format!("{part}.pub"));
     for stale in [&part, &part_public] {
-        match fs::remove_file(stale) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        unless_gone(fs::remove_file(stale))?;
     }
     let mut keygen = Command::new("ssh-keygen");
     keygen.args([

@@ -14,7 +14,7 @@ use super::arrival::Arrival;
 use super::config::HOST;
 use super::mux::MuxSession;
 use super::{SessionError, SshConfig};
-use crate::process::{last_lines, tie_to_parent};
+use crate::process::{last_lines, tie_to_parent, unless_gone};
 
 /// How long the whole login may take. Emulated guests on a busy host need seconds.
 const LOGIN_LIMIT: Duration = Duration::from_secs(60);
@@ -92,9 +92,7 @@ impl Drop for Master {
 
 /// Removes the control socket if it is there.
 fn remove_socket(path: &Utf8Path) {
-    if let Err(error) = fs_err::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
+    if let Err(error) = unless_gone(fs_err::remove_file(path)) {
         tracing::warn!(%error, "control socket stays");
     }
 }

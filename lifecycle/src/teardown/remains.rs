@@ -8,11 +8,12 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-use crate::rundir::run::handle_of;
 use camino::Utf8Path;
 use fs_err as fs;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::rundir::run::handle_of;
 
 /// Programs that run on a VM's behalf; a pager that shows its log is not one of them.
 const HELPERS: &[&str] = &["qemu-system-x86_64", "jailer", "ssh", "qemu-img"];

@@ -11,6 +11,7 @@ use fs_err as fs;
 use super::remains;
 use crate::network;
 use crate::overlay::dm_snapshot;
+use crate::process::unless_gone;
 use crate::rundir::run::{control_path, guard_path, is_orphaned};
 use crate::rundir::{FileLock, Layout, Record, Shelf};
 use crate::spec::VmName;
@@ -103,7 +104,7 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
     if remove {
         for leftover in &found {
             if let Leftover::Socket(path) | Leftover::Disk(path) = leftover {
-                remove_file(path)?;
+                unless_gone(fs::remove_file(path))?;
             }
         }
     }
@@ -151,7 +152,7 @@ pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<()> {
     remains::kill(run_dir)?;
     if let Some(record) = Record::read(run_dir) {
         for path in &record.meta.owns {
-            remove_file(path)?;
+            unless_gone(fs::remove_file(path))?;
         }
         dm_snapshot::remove(&record.meta.devices).map_err(io::Error::other)?;
         if let Some(network) = &record.meta.network {
@@ -159,7 +160,7 @@ pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<()> {
         }
     }
     if let Some(name) = run_dir.file_name().and_then(|name| name.parse::<VmName>().ok()) {
-        remove_file(&control_path(layout, &name))?;
+        unless_gone(fs::remove_file(control_path(layout, &name)))?;
     }
     fs::remove_dir_all(run_dir)
 }
@@ -212,14 +213,6 @@ fn subdirectories(dir: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
         }
     }
     Ok(found)
-}
-
-/// Removes a file that may be gone already.
-fn remove_file(path: &Utf8Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

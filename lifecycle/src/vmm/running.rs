@@ -26,6 +26,7 @@ use super::qemu::qmp::{Qmp, Seen};
 use super::qemu::{self, CONSOLE_FD, QMP_FD};
 use super::{Accelerator, Config, Memory, VmmError, log_path};
 use crate::agent::Batch;
+use crate::overlay::dm_snapshot;
 use crate::process::{last_lines, tie_to_parent};
 use crate::session::Endpoint;
 use crate::spec::VmmKind;
@@ -56,8 +57,17 @@ pub(crate) struct Vmm {
 /// How the VMM is spoken to.
 #[derive(Debug)]
 enum Control {
-    Qemu { qmp: Qmp, seen: watch::Receiver<Seen> },
-    Firecracker { api: Api, setup: Box<Setup>, signs: watch::Receiver<Sign> },
+    Qemu {
+        qmp: Qmp,
+        seen: watch::Receiver<Seen>,
+    },
+    Firecracker {
+        api: Api,
+        setup: Box<Setup>,
+        signs: watch::Receiver<Sign>,
+        /// What tells when the root disk is lost, where that is a snapshot.
+        root: Option<dm_snapshot::Watch>,
+    },
 }
 
 /// The child itself, killed when dropped unless it was told to live on.
@@ -98,6 +108,13 @@ impl Vmm {
             accelerator: config.accelerator,
             memory: config.memory.clone(),
         })
+    }
+
+    /// Watches over the root disk, where that is a snapshot.
+    pub(crate) fn watch(&mut self, disk: Option<dm_snapshot::Watch>) {
+        if let Control::Firecracker { root, .. } = &mut self.control {
+            *root = disk;
+        }
     }
 
     /// Has the guest boot, and waits until its sshd listens, at most for `limit`.
@@ -343,7 +360,7 @@ async fn launch_firecracker(
         api => api?,
     };
     let (setup, signs) = (Box::new(Setup::of(config)), console.signs());
-    Ok((process, console, Control::Firecracker { api, setup, signs }))
+    Ok((process, console, Control::Firecracker { api, setup, signs, root: None }))
 }
 
 /// Starts the process; what it writes to standard error goes to its log. The command, which holds
@@ -369,9 +386,18 @@ async fn failure(child: &mut Child, control: &mut Control) -> End {
                 let seen = seen.wait_for(|seen| seen.full_disk.is_some()).await;
                 seen.ok().and_then(|seen| seen.full_disk.clone()).map(End::FullDisk)
             }
-            Control::Firecracker { signs, .. } => {
+            Control::Firecracker { signs, root, .. } => {
                 let off = |sign: &Sign| matches!(sign, Sign::PoweredOff | Sign::GaveUp(_));
-                signs.wait_for(off).await.ok().map(|_| End::Stopped)
+                let lost = async {
+                    match root {
+                        Some(root) => root.lost().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    stopped = signs.wait_for(off) => stopped.ok().map(|_| End::Stopped),
+                    () = lost => Some(End::FullDisk("root".to_owned())),
+                }
             }
         };
         match end {

@@ -3,6 +3,25 @@
 //! Each type accepts only values that can work, and its error quotes the value and the accepted
 //! form, so that bad input is refused before anything boots.
 
+/// Has a type stand as text in files: parsed where it is read, displayed where it is written.
+macro_rules! as_text {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = InvalidValue;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+
 mod name;
 mod number;
 mod pool;

@@ -41,19 +41,7 @@ impl FromStr for VmName {
     }
 }
 
-impl TryFrom<String> for VmName {
-    type Error = InvalidValue;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<VmName> for String {
-    fn from(name: VmName) -> Self {
-        name.0
-    }
-}
+as_text!(VmName);
 
 impl fmt::Display for VmName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -52,19 +52,7 @@ impl FromStr for NetPool {
     }
 }
 
-impl TryFrom<String> for NetPool {
-    type Error = InvalidValue;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<NetPool> for String {
-    fn from(pool: NetPool) -> Self {
-        pool.to_string()
-    }
-}
+as_text!(NetPool);
 
 impl fmt::Display for NetPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,6 +15,8 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tokio::process::Command;
 
+use crate::overlay::Access;
+use crate::process::unless_gone;
 use crate::rundir::RunDir;
 
 /// The group of all jailed VMMs, and the first of their users, one for each VM: numbers that no
@@ -23,23 +25,6 @@ const GROUP: u32 = 1_000_000_000;
 
 /// How many users there are.
 const USERS: u32 = 1_000_000_000;
-
-/// What Firecracker may do to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    ReadOnly,
-    ReadWrite,
-}
-
-impl Access {
-    /// The permissions that others need for it.
-    const fn mode(self) -> u32 {
-        match self {
-            Self::ReadOnly => 0o4,
-            Self::ReadWrite => 0o6,
-        }
-    }
-}
 
 /// The directory.
 #[derive(Clone, Debug)]
@@ -74,10 +59,7 @@ impl Home {
         let id = format!("banger-{handle}");
         let base = run.path().join("jail");
         // Another may have been there, for a VM that did not come up.
-        match fs::remove_dir_all(&base) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        unless_gone(fs::remove_dir_all(&base))?;
         let program = program.canonicalize_utf8().unwrap_or_else(|_| program.to_owned());
         let dir = base.join(program.file_name().unwrap_or_default()).join(&id).join("root");
         fs::create_dir_all(&dir)?;
@@ -93,10 +75,7 @@ impl Home {
     /// Puts a file or device under a name, in place of what had it.
     pub(crate) fn place(&mut self, file: &Utf8Path, name: &str, access: Access) -> io::Result<()> {
         let path = self.dir.join(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        unless_gone(fs::remove_file(&path))?;
         match &mut self.jail {
             None => fs::os::unix::fs::symlink(file, &path),
             Some(jail) => jail.admit(file, &path, name, access),
@@ -175,7 +154,9 @@ impl Jail {
             mknodat(CWD, path.as_std_path(), FileType::BlockDevice, mode, metadata.rdev())?;
             return self.own(path);
         }
-        let (mode, wanted) = (metadata.permissions().mode(), access.mode());
+        let mode = metadata.permissions().mode();
+        // What others need for it.
+        let wanted = if access == Access::ReadOnly { 0o4 } else { 0o6 };
         if mode & wanted != wanted {
             let group = Some(Gid::from_raw(GROUP));
             chownat(CWD, file.as_std_path(), None, group, AtFlags::empty())?;

@@ -22,9 +22,10 @@ use tokio::process::{Child, Command};
 
 pub(crate) use self::api::Api;
 pub(crate) use self::fault::remedy;
-pub(crate) use self::home::{Access, Home};
+pub(crate) use self::home::Home;
 pub(crate) use self::setup::{Setup, disk_device, disk_name};
 use super::{Config, VmmError, log_path};
+use crate::process::unless_gone;
 use crate::session::arrival::Arrival;
 use crate::session::vsock;
 
@@ -108,10 +109,7 @@ async fn listening(arrival: Arrival, home: &Utf8Path) -> Result<Api, VmmError> {
 /// was here before.
 pub(crate) fn arrival(home: &Utf8Path) -> std::io::Result<Arrival> {
     for socket in [API, VSOCK] {
-        match fs_err::remove_file(home.join(socket)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        unless_gone(fs_err::remove_file(home.join(socket)))?;
     }
     Arrival::watch(&home.join(API))
 }
