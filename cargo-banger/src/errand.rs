@@ -68,6 +68,11 @@ impl Errand {
     }
 }
 
+/// Whether we are on a terminal, both ways.
+pub(crate) fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 /// Runs the command on the terminal where there is one, else over pipes.
 async fn command_in(
     guest: &mut Guest,
@@ -75,9 +80,8 @@ async fn command_in(
     timeout: Option<Duration>,
     interrupts: &mut Interrupts,
 ) -> Result<u8, CommandError> {
-    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let running = async {
-        if terminal {
+        if has_terminal() {
             return Ok(guest.run_on_terminal(command).await?);
         }
         let streams = Streams {

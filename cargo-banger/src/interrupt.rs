@@ -1,5 +1,6 @@
 //! Ctrl-C and its kin: the first ends things in order, the second leaves at once.
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -8,7 +9,7 @@ use crate::exit_code;
 /// Signals as they arrive.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupts {
-    seen: watch::Receiver<Vec<&'static str>>,
+    seen: watch::Receiver<Vec<Signal>>,
     passed_on: usize,
 }
 
@@ -17,15 +18,15 @@ impl Interrupts {
     pub(crate) fn listen() -> std::io::Result<Self> {
         let (sender, seen) = watch::channel(Vec::new());
         let kinds = [
-            ("INT", SignalKind::interrupt()),
-            ("TERM", SignalKind::terminate()),
-            ("HUP", SignalKind::hangup()),
+            (Signal::INT, SignalKind::interrupt()),
+            (Signal::TERM, SignalKind::terminate()),
+            (Signal::HUP, SignalKind::hangup()),
         ];
-        for (name, kind) in kinds {
+        for (received, kind) in kinds {
             let (mut stream, sender) = (signal(kind)?, sender.clone());
             tokio::spawn(async move {
                 while stream.recv().await.is_some() {
-                    sender.send_modify(|seen| seen.push(name));
+                    sender.send_modify(|seen| seen.push(received));
                     if sender.borrow().len() > 1 {
                         leave();
                     }
@@ -35,8 +36,8 @@ impl Interrupts {
         Ok(Self { seen, passed_on: 0 })
     }
 
-    /// The name of the next signal that was not returned before.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// The next signal that was not returned before.
+    pub(crate) async fn next(&mut self) -> Signal {
         let passed_on = self.passed_on;
         let seen = self.seen.wait_for(|seen| seen.len() > passed_on).await;
         let Ok(seen) = seen else { return std::future::pending().await };

@@ -1,4 +1,7 @@
-//! banger's process in the guest: reads batches of steps from the console and carries them out.
+//! banger's process in the guest: takes batches of steps and carries them out, and runs commands.
+//!
+//! `agent [ports|vsock]` is reached on the console, and over ports of a virtio console or over vsock;
+//! `agent commands` runs commands over its standard input, a socket. Steps look so:
 //!
 //! ```text
 //! host: begin ⇥ 7
@@ -13,15 +16,24 @@
 #![no_std]
 #![no_main]
 
+mod commands;
+mod compiler;
 mod console;
 mod network;
+mod ports;
+mod process;
+mod program;
 mod steps;
 mod system;
 mod text;
 mod vsock;
 
+use core::ffi::{CStr, c_char};
+
 use console::Console;
+use process::Worth;
 use steps::Failure;
+use system::File;
 
 /// A batch under way.
 struct Batch {
@@ -48,23 +60,43 @@ impl Batch {
     }
 }
 
-// The kernel starts us with an aligned stack; a function expects one that a call has been made on.
+// The kernel starts us with an aligned stack, on which lie the number of arguments and their
+// addresses; a function expects one that a call has been made on.
 #[cfg(target_arch = "x86_64")]
-core::arch::global_asm!(".globl _start", "_start:", "call {run}", run = sym run);
+core::arch::global_asm!(".globl _start", "_start:", "mov rdi, rsp", "call {run}", run = sym run);
 #[cfg(target_arch = "aarch64")]
-core::arch::global_asm!(".globl _start", "_start:", "bl {run}", run = sym run);
+core::arch::global_asm!(".globl _start", "_start:", "mov x0, sp", "bl {run}", run = sym run);
 
-extern "C" fn run() -> ! {
-    let console = Console::open();
-    if vsock::is_wanted()
-        && let Err(error) = vsock::serve(take_batches)
-    {
-        let mut digits = [0; 20];
-        Console::tell(&[b"gave up: no vsock: error ", text::decimal(error, &mut digits)]);
+/// # Safety
+/// `stack` is the stack as the kernel made it.
+unsafe extern "C" fn run(stack: *const usize) -> ! {
+    // SAFETY: the number of arguments comes first, then as many addresses of texts.
+    let way = unsafe {
+        (*stack > 1).then(|| CStr::from_ptr((*stack.add(2)) as *const c_char).to_bytes())
+    };
+    // Only where a guest's memory runs out does it matter.
+    let _ = process::be_worth(&Worth::Agent);
+    if way == Some(b"commands") {
+        let _ = commands::serve(&File::standard_input());
+        process::exit(0);
     }
-    Console::tell(&[b"ready"]);
+    let console = Console::open();
+    let served = match way {
+        Some(b"ports") => ports::serve(take_batches),
+        Some(b"vsock") => vsock::serve(take_batches),
+        _ => Ok(()),
+    };
+    match served {
+        Ok(()) => Console::tell(&[b"ready"]),
+        Err(error) => {
+            let (way, mut digits) = (way.unwrap_or_default(), [0; 20]);
+            let digits = text::decimal(error, &mut digits);
+            Console::tell(&[b"gave up: the guest has no ", way, b": error ", digits]);
+            process::exit(1);
+        }
+    }
     take_batches(console);
-    system::exit(0)
+    process::exit(0)
 }
 
 /// Carries out what comes, until nobody is there any more.
@@ -101,5 +133,5 @@ fn answer(batch: &Batch) {
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     Console::tell(&[b"gave up: the agent panicked"]);
-    system::exit(1)
+    process::exit(1)
 }

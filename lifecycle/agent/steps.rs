@@ -1,8 +1,8 @@
 //! What a batch may consist of.
 
-use crate::network;
 use crate::system::{self, Errno, File, INVALID, Path, READ_ONLY, WRITE_NEW, WRITE_OR_MAKE};
 use crate::text;
+use crate::{network, process};
 
 /// The step that failed, and the error's number.
 pub struct Failure {
@@ -37,12 +37,12 @@ const STEPS: &[(&[u8], Step)] = &[
     (b"signal", |[file, signal, ..]| {
         let mut digits = [0; 24];
         let read = File::open(&plain(file)?, READ_ONLY, 0)?.read(&mut digits)?;
-        let process = text::number(digits[..read].trim_ascii()).ok_or(INVALID)?;
-        system::kill(process, text::number(signal).ok_or(INVALID)?).map(drop)
+        let pid = text::number(digits[..read].trim_ascii()).ok_or(INVALID)?;
+        process::kill(pid as isize, text::number(signal).ok_or(INVALID)? as usize).map(drop)
     }),
     // A program and two arguments. How it ends is its own business.
     (b"run", |[program, one, other, _]| {
-        system::run(&plain(program)?, &[&plain(one)?, &plain(other)?]).map(drop)
+        process::run(&plain(program)?, &[&plain(one)?, &plain(other)?]).map(drop)
     }),
     // Writes a filesystem out and holds it still.
     (b"freeze", |[path, ..]| {
@@ -58,10 +58,7 @@ const STEPS: &[(&[u8], Step)] = &[
 ];
 
 /// Carries out one step.
-pub fn perform<'a>(
-    name: &[u8],
-    mut fields: impl Iterator<Item = &'a [u8]>,
-) -> Result<(), Failure> {
+pub fn perform<'a>(name: &[u8], mut fields: impl Iterator<Item = &'a [u8]>) -> Result<(), Failure> {
     let Some((step, run)) = STEPS.iter().find(|(step, _)| *step == name) else {
         return Err(Failure { step: b"an unknown step", code: INVALID });
     };

@@ -1,4 +1,4 @@
-//! The system calls that the agent needs, and what a compiler expects of a C library.
+//! The system calls that the agent needs, but for those of processes.
 
 use core::arch::asm;
 
@@ -9,10 +9,11 @@ pub type Errno = usize;
 pub const INVALID: Errno = 22;
 
 #[cfg(target_arch = "x86_64")]
-mod number {
+pub mod number {
     pub const READ: usize = 0;
     pub const WRITE: usize = 1;
     pub const CLOSE: usize = 3;
+    pub const RT_SIGACTION: usize = 13;
     pub const IOCTL: usize = 16;
     pub const NANOSLEEP: usize = 35;
     pub const SOCKET: usize = 41;
@@ -24,6 +25,10 @@ mod number {
     pub const EXIT: usize = 60;
     pub const WAIT4: usize = 61;
     pub const KILL: usize = 62;
+    pub const FCNTL: usize = 72;
+    pub const CHDIR: usize = 80;
+    pub const GETPPID: usize = 110;
+    pub const SETSID: usize = 112;
     pub const SYNC: usize = 162;
     pub const MOUNT: usize = 165;
     pub const SETHOSTNAME: usize = 170;
@@ -32,27 +37,37 @@ mod number {
     pub const MKDIRAT: usize = 258;
     pub const UNLINKAT: usize = 263;
     pub const SYMLINKAT: usize = 266;
+    pub const PPOLL: usize = 271;
     pub const DUP3: usize = 292;
+    pub const PIPE2: usize = 293;
+    pub const PIDFD_OPEN: usize = 434;
 }
 
 #[cfg(target_arch = "aarch64")]
-mod number {
+pub mod number {
     pub const DUP3: usize = 24;
+    pub const FCNTL: usize = 25;
     pub const IOCTL: usize = 29;
     pub const MKDIRAT: usize = 34;
     pub const UNLINKAT: usize = 35;
     pub const SYMLINKAT: usize = 36;
     pub const MOUNT: usize = 40;
+    pub const CHDIR: usize = 49;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
+    pub const PIPE2: usize = 59;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
+    pub const PPOLL: usize = 73;
     pub const SYNC: usize = 81;
     pub const EXIT: usize = 93;
     pub const NANOSLEEP: usize = 101;
     pub const CLOCK_SETTIME: usize = 112;
     pub const KILL: usize = 129;
+    pub const RT_SIGACTION: usize = 134;
+    pub const SETSID: usize = 157;
     pub const SETHOSTNAME: usize = 161;
+    pub const GETPPID: usize = 173;
     pub const SOCKET: usize = 198;
     pub const BIND: usize = 200;
     pub const LISTEN: usize = 201;
@@ -60,6 +75,7 @@ mod number {
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
     pub const WAIT4: usize = 260;
+    pub const PIDFD_OPEN: usize = 434;
 }
 
 /// Relative to the working directory, for calls that take a directory.
@@ -69,6 +85,7 @@ const CLOEXEC: usize = 0o2_000_000;
 pub const READ_ONLY: usize = CLOEXEC;
 pub const WRITE_OR_MAKE: usize = 0o1 | 0o100 | CLOEXEC;
 pub const WRITE_NEW: usize = 0o1 | 0o100 | 0o1000 | CLOEXEC;
+pub const READ_WRITE: usize = 0o2 | CLOEXEC;
 
 /// A text that ends with a zero byte, for the kernel.
 pub struct Path {
@@ -87,7 +104,7 @@ impl Path {
         (end < bytes.len()).then_some(Self { bytes })
     }
 
-    fn address(&self) -> usize {
+    pub fn address(&self) -> usize {
         self.bytes.as_ptr() as usize
     }
 }
@@ -127,12 +144,45 @@ impl File {
         call(number::ACCEPT, [self.0, 0, 0, 0, 0]).map(Self)
     }
 
+    /// The file that standard input is.
+    pub const fn standard_input() -> Self {
+        Self(0)
+    }
+
+    /// A pipe: the end to read from, and the one to write to.
+    pub fn pipe() -> Result<(Self, Self), Errno> {
+        let mut ends = [0_i32; 2];
+        call(number::PIPE2, [ends.as_mut_ptr() as usize, CLOEXEC, 0, 0, 0])?;
+        Ok((Self(ends[0] as usize), Self(ends[1] as usize)))
+    }
+
+    /// A process, which is readable once it has ended.
+    pub fn process(process: usize) -> Result<Self, Errno> {
+        call(number::PIDFD_OPEN, [process, 0, 0, 0, 0]).map(Self)
+    }
+
     /// Has standard input and output lead here.
     pub fn become_standard_streams(&self) -> Result<(), Errno> {
-        for stream in 0..=1 {
-            call(number::DUP3, [self.0, stream, 0, 0, 0])?;
-        }
-        Ok(())
+        (0..=1).try_for_each(|stream| self.become_stream(stream))
+    }
+
+    /// Has a standard stream lead here.
+    pub fn become_stream(&self, stream: usize) -> Result<(), Errno> {
+        call(number::DUP3, [self.0, stream, 0, 0, 0]).map(drop)
+    }
+
+    /// Has writing fail where it would have to wait.
+    pub fn never_wait(&self) -> Result<(), Errno> {
+        const F_GETFL: usize = 3;
+        const F_SETFL: usize = 4;
+        const NONBLOCK: usize = 0o4000;
+        let flags = call(number::FCNTL, [self.0, F_GETFL, 0, 0, 0])?;
+        call(number::FCNTL, [self.0, F_SETFL, flags | NONBLOCK, 0, 0]).map(drop)
+    }
+
+    /// What to wait for on this file.
+    pub fn when(&self, wanted: i16) -> Poll {
+        Poll { file: self.0 as i32, wanted, found: 0 }
     }
 
     pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -141,6 +191,11 @@ impl File {
 
     pub fn write_all(&self, bytes: &[u8]) -> bool {
         write_all(self.0, bytes)
+    }
+
+    /// Writes what goes in at once; how much that was.
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        call(number::WRITE, [self.0, bytes.as_ptr() as usize, bytes.len(), 0, 0])
     }
 
     pub fn ioctl(&self, request: usize, argument: usize) -> Result<usize, Errno> {
@@ -152,6 +207,48 @@ impl Drop for File {
     fn drop(&mut self) {
         let _ = call(number::CLOSE, [self.0, 0, 0, 0, 0]);
     }
+}
+
+/// A file that is waited for (`struct pollfd`).
+#[repr(C)]
+pub struct Poll {
+    file: i32,
+    wanted: i16,
+    found: i16,
+}
+
+impl Poll {
+    pub const READABLE: i16 = 0x1;
+    pub const WRITABLE: i16 = 0x4;
+    const ERROR: i16 = 0x8;
+    const HUNG_UP: i16 = 0x10;
+
+    /// No file, which is never ready.
+    pub const fn nothing() -> Self {
+        Self { file: -1, wanted: 0, found: 0 }
+    }
+
+    /// Whether there is anything to learn by using it.
+    pub fn is_ready(&self) -> bool {
+        self.found != 0
+    }
+
+    /// Whether reading tells something, be it the end.
+    pub fn is_readable(&self) -> bool {
+        self.found & (Self::READABLE | Self::ERROR | Self::HUNG_UP) != 0
+    }
+
+    /// Whether the other side is not there.
+    pub fn is_hung_up(&self) -> bool {
+        self.found & Self::HUNG_UP != 0
+    }
+}
+
+/// Waits until one of the files is ready, for ever or, where `ms` is given, that long.
+pub fn poll(files: &mut [Poll], ms: Option<u64>) -> Result<usize, Errno> {
+    let time = ms.map(|ms| [ms / 1000, ms % 1000 * 1_000_000]);
+    let time = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
+    call(number::PPOLL, [files.as_mut_ptr() as usize, files.len(), time, 0, 0])
 }
 
 pub fn read(fd: usize, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -212,66 +309,12 @@ pub fn sleep_ms(ms: u64) {
     let _ = call(number::NANOSLEEP, [time.as_ptr() as usize, 0, 0, 0, 0]);
 }
 
-/// Sends a signal to a process.
-pub fn kill(process: u64, signal: u64) -> Result<usize, Errno> {
-    call(number::KILL, [process as usize, signal as usize, 0, 0, 0])
-}
-
-/// Starts a process that goes on from here as this one does; 0 in the new one.
-pub fn fork() -> Result<usize, Errno> {
-    const SIGCHLD: usize = 17;
-    call(number::CLONE, [SIGCHLD, 0, 0, 0, 0])
-}
-
-/// Waits for a child's end.
-pub fn wait(child: usize) -> Result<(), Errno> {
-    call(number::WAIT4, [child, 0, 0, 0, 0]).map(drop)
-}
-
-/// Becomes a program, whose path and arguments these are; returns only if that fails.
-pub fn become_program(words: &[&[u8]]) -> Result<(), Errno> {
-    const WORDS: usize = 8;
-    let mut space = [0; 1024];
-    let (mut end, mut addresses) = (0, [0; WORDS + 1]);
-    for (word, address) in words.iter().zip(&mut addresses[..WORDS]) {
-        // Each ends with a zero byte.
-        space.get_mut(end..end + word.len()).ok_or(INVALID)?.copy_from_slice(word);
-        *address = space.as_ptr() as usize + end;
-        end += word.len() + 1;
-    }
-    let environment = [c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".as_ptr() as usize, 0];
-    let (argv, environment) = (addresses.as_ptr() as usize, environment.as_ptr() as usize);
-    call(number::EXECVE, [addresses[0], argv, environment, 0, 0]).map(drop)
-}
-
-/// Runs a program to its end, with its name and these arguments; returns its wait status.
-pub fn run(program: &Path, arguments: &[&Path; 2]) -> Result<i32, Errno> {
-    const FAILED: usize = 127;
-    let argv = [program.address(), arguments[0].address(), arguments[1].address(), 0];
-    let environment = [c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".as_ptr() as usize, 0];
-    let child = fork()?;
-    if child == 0 {
-        let (argv, environment) = (argv.as_ptr() as usize, environment.as_ptr() as usize);
-        let _ = call(number::EXECVE, [program.address(), argv, environment, 0, 0]);
-        exit(FAILED);
-    }
-    let mut status = 0_i32;
-    call(number::WAIT4, [child, (&raw mut status) as usize, 0, 0, 0])?;
-    Ok(status)
-}
-
 pub fn sync() {
     let _ = call(number::SYNC, [0; 5]);
 }
 
-pub fn exit(status: usize) -> ! {
-    loop {
-        let _ = call(number::EXIT, [status, 0, 0, 0, 0]);
-    }
-}
-
 /// Calls the kernel; numbers from -4095 to -1 are errors.
-fn call(number: usize, arguments: [usize; 5]) -> Result<usize, Errno> {
+pub fn call(number: usize, arguments: [usize; 5]) -> Result<usize, Errno> {
     let [a, b, c, d, e] = arguments;
     let result: usize;
     // SAFETY: every caller passes numbers and addresses of live memory that the call expects, and
@@ -289,79 +332,3 @@ fn call(number: usize, arguments: [usize; 5]) -> Result<usize, Errno> {
     }
     if result > -4096_isize as usize { Err(result.wrapping_neg()) } else { Ok(result) }
 }
-
-/// Copies bytes, for the compiler's own calls.
-///
-/// # Safety
-/// As C's `memcpy`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
-    let mut at = 0;
-    while at < count {
-        // SAFETY: the caller vouches for `count` bytes at both. Volatile, or the compiler would
-        // make of this loop a call to this function.
-        unsafe { to.add(at).write_volatile(from.add(at).read()) };
-        at += 1;
-    }
-    to
-}
-
-/// Copies bytes between places that may overlap.
-///
-/// # Safety
-/// As C's `memmove`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
-    if (to as usize) <= (from as usize) {
-        // SAFETY: copying forwards reads each byte before it is written over.
-        return unsafe { memcpy(to, from, count) };
-    }
-    for at in (0..count).rev() {
-        // SAFETY: the caller vouches for `count` bytes at both.
-        unsafe { to.add(at).write_volatile(from.add(at).read()) };
-    }
-    to
-}
-
-/// Fills bytes.
-///
-/// # Safety
-/// As C's `memset`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
-    for at in 0..count {
-        // SAFETY: the caller vouches for `count` bytes.
-        unsafe { to.add(at).write_volatile(byte as u8) };
-    }
-    to
-}
-
-/// Compares bytes.
-///
-/// # Safety
-/// As C's `memcmp`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
-    for at in 0..count {
-        // SAFETY: the caller vouches for `count` bytes at both.
-        let (one, other) = unsafe { (one.add(at).read_volatile(), other.add(at).read_volatile()) };
-        if one != other {
-            return i32::from(one) - i32::from(other);
-        }
-    }
-    0
-}
-
-/// The same under the name that compilers use where only equality counts.
-///
-/// # Safety
-/// As C's `memcmp`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, count: usize) -> i32 {
-    // SAFETY: the caller vouches for `count` bytes at both.
-    unsafe { memcmp(one, other, count) }
-}
-
-/// Named by the core library, which was built to unwind; nothing here does.
-#[unsafe(no_mangle)]
-extern "C" fn rust_eh_personality() {}

@@ -17,7 +17,8 @@ pub enum Stage {
     Overlay,
     /// From starting the VMM to the guest's word that it is ready.
     Boot,
-    /// Giving the guest its identity and disks, and opening the SSH connection.
+    /// Giving the guest its identity and disks, and logging in where files are to be sent or a terminal
+    /// is waiting.
     Connect,
     /// Sending what changed in the workspace and putting it in place.
     Sync,

@@ -53,7 +53,7 @@ impl Raw {
         let args = record["config"]["qemu"].as_array().ok_or("the VM is not QEMU's")?;
         let args: Vec<&str> = args.iter().filter_map(Value::as_str).collect();
         let from = from(&record, &args)?;
-        let seed = banger.home().join(script).with_extension("seed");
+        let seed = banger.home().join(format!("{script}{}.seed", options.concat()));
         fs::create_dir(&seed)?;
         for file in ["initrd.cpio", "work.qcow2", "ssh_config", "known_hosts"] {
             // A clone has its initrd from its template.
@@ -93,7 +93,14 @@ fn by_hand(args: &[&str], run: &Path, seed: &Path) -> Vec<String> {
     let mut args = args.iter().peekable();
     while let Some(arg) = args.next() {
         if matches!(*arg, "-chardev" | "-serial" | "-mon") {
-            args.next();
+            let value = args.next().unwrap_or(&"");
+            // The ports stay, since the template's state has them; they lead nowhere.
+            if let Some((port, _)) =
+                value.strip_prefix("socket,id=").and_then(|v| v.split_once(','))
+                && matches!(port, "batches" | "commands")
+            {
+                kept.extend(["-chardev".to_owned(), format!("null,id={port}")]);
+            }
             continue;
         }
         // Two scripts may run at a time: what they write to is made in their own directories.

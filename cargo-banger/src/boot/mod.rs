@@ -31,6 +31,8 @@ pub(crate) struct Wish {
     /// Whether to build the image anew first.
     pub(crate) rebuild: bool,
     pub(crate) may_be_kept: bool,
+    /// Whether what it runs will be on our terminal.
+    pub(crate) has_terminal: bool,
     /// An executable of the host that the guest is to run.
     pub(crate) program: Option<Utf8PathBuf>,
     /// Whether a single test is all that it runs, which has one core of the host to itself where as
@@ -57,6 +59,7 @@ pub(crate) struct Request {
     workspace: Option<Workspace>,
     rebuild: bool,
     may_be_kept: bool,
+    has_terminal: bool,
     program: Option<Utf8PathBuf>,
     toolchain: bool,
     builds: bool,
@@ -85,8 +88,8 @@ impl Request {
     /// Checks flags, settings and files, and clears what dead runs left. Nothing boots before all
     /// of it is right.
     pub(crate) async fn check(context: &Context, wish: Wish) -> Result<Self, CommandError> {
-        let Wish { flags, name, rebuild, may_be_kept, program, single_test, toolchain, builds } =
-            wish;
+        let Wish { flags, name, rebuild, may_be_kept, has_terminal, .. } = wish;
+        let Wish { program, single_test, toolchain, builds, .. } = wish;
         let began = std::time::Instant::now();
         context.events.send(Event::Started { stage: Stage::Check });
         let workspace = Workspace::load(&context.directory, &context.cargo).await;
@@ -106,7 +109,17 @@ impl Request {
         context.sweep().await?;
         context.events.send(Event::Finished { stage: Stage::Check, took: began.elapsed() });
         let may_be_kept = may_be_kept || settings.keep_on_failure;
-        Ok(Self { settings, name, workspace, rebuild, may_be_kept, program, toolchain, builds })
+        Ok(Self {
+            settings,
+            name,
+            workspace,
+            rebuild,
+            may_be_kept,
+            has_terminal,
+            program,
+            toolchain,
+            builds,
+        })
     }
 
     /// Gives the guest more memory where cargo runs in it and nobody said how much.
@@ -182,6 +195,7 @@ impl Request {
             directories,
             workspace: workspace.map(|workspace| contents::workspace_plan(workspace, builds)),
             may_be_kept: self.may_be_kept,
+            has_terminal: self.has_terminal,
             directory,
         })
     }

@@ -19,8 +19,12 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
         return Ok(fleet::enter(&context.layout, &name, None).await?);
     }
     let mut interrupts = Interrupts::listen()?;
-    let mut request =
-        Request::check(context, Wish { may_be_kept: args.keep, ..Wish::of(&args.vm) }).await?;
+    let has_terminal = std::io::stdin().is_terminal();
+    let mut request = Request::check(
+        context,
+        Wish { may_be_kept: args.keep, has_terminal, ..Wish::of(&args.vm) },
+    )
+    .await?;
     request.expect_cargo();
     let command = GuestCommand::login_shell()
         .directory(request.directory(context))
@@ -30,7 +34,7 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
         _ = interrupts.next() => return Err(CommandError::interrupted()),
     };
     context.reporter.clear();
-    let status = if std::io::stdin().is_terminal() {
+    let status = if has_terminal {
         guest.run_on_terminal(command).await
     } else {
         let streams = Streams {

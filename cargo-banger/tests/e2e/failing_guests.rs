@@ -31,9 +31,22 @@ fn a_guest_that_powers_off_is_reported() {
 }
 
 #[test]
-fn a_dead_sshd_is_reported() {
+fn a_dead_agent_is_reported() {
     let Some(env) = TestEnvironment::sharing_images(1) else { return };
-    env.sh("pkill -KILL sshd; sleep 600").limit(NO_HANG).run().code(243).says(&["SSH"]);
+    // All processes but the first and this one.
+    let script = "kill -KILL -1; sleep 600";
+    let outcome = env.sh(script).limit(NO_HANG).run().code(243);
+    outcome.says(&["gave up: its agent has ended"]);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_guest_without_its_network_or_its_sshd_goes_on() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let script = "pkill -KILL sshd; ip link set lo down; ! [ -e /sys/class/net/eth0 ] || ip link set eth0 down; \
+                  cat; ip -o link show up; exit 3";
+    let outcome = env.sh(script).input(&b"goes on\n"[..]).limit(NO_HANG).run().code(3);
+    assert_eq!(outcome.text(), "goes on\n");
     env.assert_nothing_left();
 }
 

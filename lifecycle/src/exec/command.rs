@@ -5,19 +5,17 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::ExecError;
 use crate::process::quote;
 
 /// One command for the guest.
 ///
-/// It runs through a shell of its own that enters the directory, exports the variables and
-/// reports death by signal `n` as status `128 + n`, since SSH itself carries no signal numbers
-/// over a shared connection.
+/// The guest's agent starts it as `execvp` would: what only a shell knows is no command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestCommand {
     argv: Vec<OsString>,
     directory: Option<Utf8PathBuf>,
     environment: Vec<(String, OsString)>,
-    mark: Option<String>,
     user: Option<String>,
 }
 
@@ -25,13 +23,19 @@ impl GuestCommand {
     /// A program and its arguments.
     #[must_use]
     pub fn new(argv: Vec<OsString>) -> Self {
-        Self { argv, directory: None, environment: Vec::new(), mark: None, user: None }
+        Self { argv, directory: None, environment: Vec::new(), user: None }
     }
 
     /// The guest user's login shell, interactive.
     #[must_use]
     pub fn login_shell() -> Self {
         Self::new(vec!["bash".into(), "-l".into()])
+    }
+
+    /// Gives it variables that come before its own.
+    pub(crate) fn within(mut self, variables: &[(String, OsString)]) -> Self {
+        self.environment.splice(0..0, variables.iter().cloned());
+        self
     }
 
     /// Starts it in a directory of the guest.
@@ -57,19 +61,41 @@ impl GuestCommand {
         self
     }
 
-    /// Has the guest note the command's process group under `mark`, so that it can be signalled.
-    pub(crate) fn marked(mut self, mark: &str) -> Self {
-        self.mark = Some(mark.to_owned());
-        self
+    /// As the agent is told it: directory, variables, nothing, words, a zero byte after each.
+    pub(super) fn for_agent(&self) -> Result<Vec<u8>, ExecError> {
+        let directory = self.directory.as_ref().map_or("", |directory| directory.as_str());
+        let mut texts = vec![directory.as_bytes().to_vec()];
+        let variables = self.environment.iter().enumerate();
+        // The last of a name counts; some programs would take the first, though.
+        let last = |(at, (name, _)): &(usize, &(String, OsString))| {
+            !self.environment[at + 1..].iter().any(|(other, _)| other == name)
+        };
+        for (_, (name, value)) in variables.filter(last) {
+            texts.push([name.as_bytes(), b"=", value.as_bytes()].concat());
+        }
+        if !directory.is_empty() {
+            texts.push(format!("PWD={directory}").into_bytes());
+        }
+        texts.push(Vec::new());
+        texts.extend(self.words().iter().map(|word| word.as_bytes().to_vec()));
+        if texts.iter().any(|text| text.contains(&0)) {
+            return Err(ExecError::ZeroByte);
+        }
+        Ok(texts.iter().flat_map(|text| text.iter().chain(&[0])).copied().collect())
     }
 
-    /// The text for the guest's shell.
-    pub(crate) fn shell_text(&self) -> Vec<u8> {
+    /// The words, with those before them that make it somebody else's.
+    fn words(&self) -> Vec<OsString> {
+        let Some(user) = &self.user else { return self.argv.clone() };
+        let script = format!("{}exec {SETPRIV} \"$@\"", become_text(user));
+        let shell = ["sh".into(), "-c".into(), script.into(), "sh".into()];
+        shell.into_iter().chain(self.argv.iter().cloned()).collect()
+    }
+
+    /// The text for a shell that sees to it that death by signal `n` is status `128 + n`, since SSH
+    /// itself carries no signal numbers over a shared connection.
+    pub(super) fn for_ssh(&self) -> Vec<u8> {
         let mut text = b"[ -r /etc/profile.d/banger.sh ] && . /etc/profile.d/banger.sh\n".to_vec();
-        if let Some(mark) = &self.mark {
-            // sshd gives each session without a terminal a process group led by this shell.
-            text.extend(format!("echo $$ >/run/banger/group-{mark}\n").bytes());
-        }
         if let Some(directory) = &self.directory {
             text.extend(format!("cd {} || exit 126\n", quote(directory.as_str())).bytes());
         }
@@ -79,9 +105,6 @@ impl GuestCommand {
             text.extend(format!("export {name}=").bytes());
             push_quoted(&mut text, value);
             text.push(b'\n');
-        }
-        if let Some(user) = &self.user {
-            text.extend(become_text(user).bytes());
         }
         // A trap that does something is reset in the child, so the command still gets the signal.
         text.extend(b"trap : INT TERM HUP\n");
@@ -95,17 +118,17 @@ impl GuestCommand {
             push_quoted(&mut text, &word);
             text.push(b' ');
         }
-        if self.user.is_some() {
-            text.extend(b"setpriv --reuid=\"$uid\" --regid=\"$gid\" --init-groups -- ");
-        }
-        for word in &self.argv {
-            push_quoted(&mut text, word);
+        for word in self.words() {
+            push_quoted(&mut text, &word);
             text.push(b' ');
         }
         text.extend(b"\nexit $?\n");
         text
     }
 }
+
+/// Becomes the user that [`become_text`] has found, and then a command.
+const SETPRIV: &str = "setpriv --reuid=\"$uid\" --regid=\"$gid\" --init-groups --";
 
 /// Finds or makes a user, and opens the way to sources that lie in root's home.
 fn become_text(user: &str) -> String {
@@ -115,11 +138,6 @@ fn become_text(user: &str) -> String {
          uid=$(id -u {user}) gid=$(id -g {user}) && chmod o+x /root\n\
          export USER={user} LOGNAME={user} HOME=\"$(getent passwd {user} | cut -d: -f6)\"\n"
     )
-}
-
-/// Sends a signal to the process group noted under a mark.
-pub(crate) fn signal_text(mark: &str, signal: &str) -> String {
-    format!("kill -{signal} -- -\"$(cat /run/banger/group-{mark})\"")
 }
 
 /// Whether a shell can export a variable of that name.
@@ -149,8 +167,8 @@ mod tests {
 
     /// Runs the text in the host's shell, as sshd would in the guest.
     fn run(command: &GuestCommand) -> std::process::Output {
-        let text = OsString::from(OsStr::from_bytes(&command.shell_text()));
-        std::process::Command::new("bash").arg("-c").arg(text).output().unwrap()
+        let text = command.for_ssh();
+        std::process::Command::new("sh").arg("-c").arg(OsStr::from_bytes(&text)).output().unwrap()
     }
 
     #[test]
@@ -190,5 +208,16 @@ mod tests {
         assert_eq!(run(&GuestCommand::new(vec!["no-such".into()])).status.code(), Some(127));
         let nowhere = sh("true").directory(Some(Utf8Path::new("/no/such")));
         assert_eq!(run(&nowhere).status.code(), Some(126));
+    }
+
+    #[test]
+    fn the_agent_is_told_each_variable_once() {
+        let variable = |value: &str| vec![("K".to_owned(), value.into())];
+        let command = GuestCommand::new(vec!["a".into(), OsString::new()])
+            .environment(variable("2"))
+            .within(&variable("1"));
+        assert_eq!(command.for_agent().unwrap(), b"\0K=2\0\0a\0\0");
+        let zero = GuestCommand::new(vec!["a\0b".into()]).for_agent();
+        assert!(matches!(zero, Err(ExecError::ZeroByte)), "{zero:?}");
     }
 }

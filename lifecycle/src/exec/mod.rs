@@ -1,12 +1,18 @@
-//! Running one command in a ready guest: what is asked for ([`command`]), its streams
-//! ([`stream`]), and a terminal where there is one ([`terminal`]).
+//! Running one command in a ready guest: what is asked for ([`command`]), the connection to who runs
+//! it ([`channel`]), its streams ([`stream`]), and a terminal where there is one ([`terminal`]).
+//!
+//! Commands need no network and no login, so that a test may do to the guest's network what it
+//! likes. A terminal does: `ssh` knows terminals.
 //!
 //! An exit status is the command's own; anything that keeps it from arriving is an [`ExecError`].
 
+pub(crate) mod channel;
 pub mod command;
+mod frame;
 pub(crate) mod stream;
 pub(crate) mod terminal;
 
+pub(crate) use channel::Channel;
 pub use command::GuestCommand;
 pub use stream::Streams;
 
@@ -21,12 +27,23 @@ pub enum ExecError {
     /// The connection is gone.
     #[error("cannot open a session in the guest")]
     Session(#[from] SessionError),
-    /// A local pipe or process failed.
-    #[error("cannot connect the command's streams")]
+    /// A stream of ours failed.
+    #[error("cannot pass the command's streams on")]
     Io(#[from] io::Error),
     /// The session ended without a status.
-    #[error("the SSH connection to the guest ended before the command did")]
+    #[error("the connection to the guest ended before the command did")]
     NoStatus,
+    /// A word or a variable holds a zero byte, which ends a text for Linux.
+    #[error("a command's words and variables cannot hold a zero byte")]
+    ZeroByte,
+    /// The command is longer than the agent takes.
+    #[error("the command and its variables are {length} bytes long: expected at most {most}")]
+    TooLong {
+        /// What it takes, in bytes.
+        length: usize,
+        /// What there is room for.
+        most: usize,
+    },
     /// A step of our own in the guest failed.
     #[error("`{what}` failed in the guest with {status}: {stderr}")]
     Step {

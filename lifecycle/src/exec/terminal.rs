@@ -22,7 +22,7 @@ pub(crate) async fn run(master: &Master, command: &GuestCommand) -> Result<u8, E
     let terminal = if std::io::stdin().is_terminal() { "-tt" } else { "-T" };
     ssh.args(["-F", config.file().as_str(), "-S", config.control().as_str(), terminal])
         .args(["-o", "ControlMaster=no", HOST, "--"])
-        .arg(OsStr::from_bytes(&command.shell_text()));
+        .arg(OsStr::from_bytes(&command.for_ssh()));
     let mut child = die_with_parent(&mut ssh)
         .spawn()
         .map_err(|source| ExecError::Session(SessionError::Start(source)))?;

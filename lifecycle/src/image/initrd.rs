@@ -12,7 +12,8 @@ use super::tarball::Tarball;
 /// What finds the root disk; loaded before it is mounted, from `/modules/disk`.
 pub const DISK_MODULES: [&str; 3] = ["virtio_mmio", "virtio_blk", "ext4"];
 /// What a guest needs besides; loaded from `/modules/late`.
-pub const LATE_MODULES: [&str; 6] = [
+pub const LATE_MODULES: [&str; 7] = [
+    "virtio_console",
     "virtio_net",
     "virtio-rng",
     "overlay",
@@ -152,7 +153,13 @@ kernel/virtio-rng.ko.zst: kernel/virtio.ko kernel/virtio_ring.ko
         let content = |name: &str| &entries.iter().find(|entry| entry.0 == name).unwrap().2;
         assert_eq!(content("modules/disk/03-virtio_blk.ko"), b"\x7fELF blk");
         assert_eq!(content("modules/late/00-virtio_rng.ko"), b"\x7fELF rng");
-        let missing = ["virtio_net", "erofs", "vmw_vsock_virtio_transport", "virtio_balloon"];
+        let missing = [
+            "virtio_console",
+            "virtio_net",
+            "erofs",
+            "vmw_vsock_virtio_transport",
+            "virtio_balloon",
+        ];
         assert_eq!(initrd.missing, missing);
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::packages::{Difference, PackageList};
 
 /// The version of the format that this banger writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// The manifest's name in an image's directory.
 pub const FILE_NAME: &str = "manifest.json";
 

@@ -8,9 +8,8 @@ use tokio::io::AsyncRead;
 use tokio::net::unix::pipe::Receiver;
 
 use crate::error::Cause;
-use crate::exec::{ExecError, GuestCommand, Streams, stream};
+use crate::exec::{Channel, ExecError, GuestCommand, Streams, stream};
 use crate::process::last_lines;
-use crate::session::Master;
 
 /// The guest's busybox, and what it runs.
 const SHELL: [&str; 3] = ["/run/banger/busybox", "sh", "-c"];
@@ -20,7 +19,7 @@ const INTO: &str = r#"mkdir -p -- "$1" && cd "$1" && tar -x -o -f -"#;
 
 /// Copies a file or directory tree of the host to `guest`, as `cp -a` would: a directory that is
 /// there keeps what else is in it. All of it belongs to root then.
-pub(super) async fn push(master: &Master, host: &Path, guest: &Path) -> Result<(), Cause> {
+pub(super) async fn push(channel: &Channel, host: &Path, guest: &Path) -> Result<(), Cause> {
     let (Some(parent), Some(name)) = (guest.parent(), guest.file_name()) else {
         let what = format!("`{}` names no place in the guest", guest.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
@@ -32,7 +31,7 @@ pub(super) async fn push(master: &Master, host: &Path, guest: &Path) -> Result<(
     let packing = tokio::task::spawn_blocking(move || pack(&host, name.as_ref(), writer));
     rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
     let archive = Receiver::from_owned_fd(reader.into())?;
-    let unpacked = unpack(master, "unpacking files", INTO, [parent.into()], archive).await;
+    let unpacked = unpack(channel, "unpacking files", INTO, [parent.into()], archive).await;
     // Where the guest stops reading, that is why packing ended too.
     unpacked?;
     packing.await.map_err(io::Error::other)??;
@@ -55,7 +54,7 @@ fn pack(host: &Path, name: &Path, to: impl io::Write) -> io::Result<()> {
 
 /// Runs a script in the guest that unpacks its input.
 pub(super) async fn unpack(
-    master: &Master,
+    channel: &Channel,
     what: &'static str,
     script: &str,
     arguments: impl IntoIterator<Item = OsString>,
@@ -69,7 +68,7 @@ pub(super) async fn unpack(
         stdout: Box::new(tokio::io::sink()),
         stderr: Box::new(&mut stderr),
     };
-    let status = stream::run(master, &command, streams).await?;
+    let status = stream::run(channel, &command, streams).await?;
     if status == 0 {
         return Ok(());
     }

@@ -1,6 +1,8 @@
 //! What a guest is told of what it was given: where tools and crates are, whom to ask for addresses,
 //! and which of the host's programs stand where.
 
+use std::ffi::OsString;
+
 use camino::Utf8PathBuf;
 
 use super::identity;
@@ -34,6 +36,12 @@ pub(super) fn belongings(layers: &[&Layer], net: Net, resolvers: &str) -> Batch 
         batch = batch.file("/etc/resolv.conf", 0o644, resolvers);
     }
     batch
+}
+
+/// What commands find around them.
+pub(super) fn surroundings(layers: &[&Layer], net: Net) -> Vec<(String, OsString)> {
+    let path: Vec<_> = layers.iter().filter_map(|layer| layer.bin()).collect();
+    identity::surroundings(&path, net == Net::None)
 }
 
 /// Shows each program of the programs layer at its own path, and makes directories.

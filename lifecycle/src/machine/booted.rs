@@ -6,13 +6,12 @@
 //!           └─ cold boot ◄──────────────┘
 //! ```
 //!
-//! The login starts at once: what must hold before anybody is in holds because the sshd of a
-//! template stands still until the guest has random numbers of its own.
+//! The login, where anything needs one, starts at once: what must hold before anybody is in holds
+//! because the sshd of a template stands still until the guest has random numbers of its own.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::boot_set::BootSet;
-use super::identity::rehearsal;
 use super::ready::{ssh_config, wait_for_systemd};
 use super::slots::Slots;
 use super::workspace_mount::{MOUNT_LIMIT, MOUNTING, Scans};
@@ -20,12 +19,13 @@ use super::{Guest, Prepared, stages};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::Stage;
+use crate::exec::Channel;
 use crate::overlay::WorkspaceDisk;
-use crate::session::Master;
+use crate::session::Login;
 use crate::spec::{Init, VmmKind};
 use crate::template::{STATE, Template};
 use crate::vmm::console::Console;
-use crate::vmm::{Accelerator, Memory, Vmm, VmmError, clock};
+use crate::vmm::{Memory, Vmm, VmmError, clock};
 
 /// How long the guest may take to take on its identity; mounting a disk may mean repairing it.
 const IDENTITY_LIMIT: Duration = Duration::from_secs(60);
@@ -172,7 +172,7 @@ impl Prepared {
 }
 
 impl Booted {
-    /// Gives the guest its names, disks and time, and logs in meanwhile.
+    /// Gives the guest its names, disks and time, and logs in meanwhile if that will be needed.
     ///
     /// # Errors
     /// Where the guest refuses, or ends.
@@ -181,7 +181,7 @@ impl Booted {
         let _stage = stages::start(&events, Stage::Connect);
         let Self { mut vmm, mut prepared, cold } = self;
         match enter(&mut vmm, &mut prepared, cold).await {
-            Ok(master) => Ok(Guest::new(vmm, master, prepared)),
+            Ok((channel, login)) => Ok(Guest::new(vmm, channel, login, prepared)),
             Err(cause) => {
                 prepared.doubt_disk(&cause).during(Stage::Connect)?;
                 let console = Some(vmm.console_tail());
@@ -191,54 +191,47 @@ impl Booted {
     }
 }
 
-/// Logs in while the guest takes on its identity and mounts its disks.
-async fn enter(vmm: &mut Vmm, prepared: &mut Prepared, cold: bool) -> Result<Master, Cause> {
+/// Has the guest take on its identity and mount its disks, and logs in meanwhile where something has
+/// to be sent or a terminal is waiting.
+async fn enter(
+    vmm: &mut Vmm,
+    prepared: &mut Prepared,
+    cold: bool,
+) -> Result<(Channel, Login), Cause> {
     let disks = prepared.disks();
     let Prepared { run_dir, control, keys, identity, config, program, .. } = prepared;
-    let Prepared { scans, programs, in_place, .. } = prepared;
-    let ssh = ssh_config(vmm, run_dir, control, keys, program).await?;
-    let login = async { Ok::<_, Cause>(Master::connect(ssh).await?) };
-    let mut told = identity.randomness();
-    // With one processor it would only be in the login's way.
-    if !cold && config.accelerator == Accelerator::Tcg && config.spec.vcpu.get() > 1 {
-        told = told.then(&rehearsal());
-    }
-    let told = told.then(&identity.names()).then(&disks);
-    let mut talk = async |console: &mut Console| {
+    let Prepared { scans, programs, in_place, has_terminal, .. } = prepared;
+    let login = Login::new(ssh_config(vmm, run_dir, control, keys, program).await?);
+    let told = identity.randomness().then(&identity.names()).then(&disks);
+    let talk = async |console: &mut Console| {
         console.perform(IDENTITY, &told, IDENTITY_LIMIT).await?;
-        set_clock(console).await?;
-        // A process 1 still at work may yet mount something over it.
-        if !cold && !*in_place {
-            *in_place = mount_unchanged(console, scans.as_mut(), programs).await?;
-        }
-        Ok::<_, Cause>(())
+        Ok::<_, Cause>(set_clock(console).await?)
     };
-    let both = async |console: &mut Console| tokio::try_join!(talk(console), login);
-    let ((), master) = vmm.converse(both).await?;
-    if cold && config.spec.init == Init::Systemd {
-        vmm.attend(wait_for_systemd(&master)).await?;
-    }
-    Ok(master)
-}
-
-/// Mounts the workspace while the login goes on, where nothing has to be sent first.
-async fn mount_unchanged(
-    console: &mut Console,
-    scans: Option<&mut Scans>,
-    programs: &Batch,
-) -> Result<bool, VmmError> {
-    let mut told = Batch::new();
-    if let Some(scans) = scans {
-        if !scans.unchanged().await {
-            return Ok(false);
+    let logging_in = async {
+        let unchanged = match scans.as_mut() {
+            Some(scans) => scans.unchanged().await,
+            None => true,
+        };
+        if *has_terminal || !unchanged {
+            login.master().await?;
         }
-        told = scans.mounts();
+        Ok(unchanged)
+    };
+    let both = async |console: &mut Console| tokio::try_join!(talk(console), logging_in);
+    let ((), unchanged) = vmm.converse(both).await?;
+    let channel = Channel::over(vmm.commands().await?);
+    if cold && config.spec.init == Init::Systemd {
+        vmm.attend(wait_for_systemd(&channel)).await?;
     }
-    let told = told.then(programs);
-    if !told.is_empty() {
-        console.perform(MOUNTING, &told, MOUNT_LIMIT).await?;
+    // A process 1 still at work may yet mount something over it.
+    if unchanged && !cold && !*in_place {
+        let told = scans.as_ref().map(Scans::mounts).unwrap_or_default().then(programs);
+        if !told.is_empty() {
+            vmm.perform(MOUNTING, &told, MOUNT_LIMIT).await?;
+        }
+        *in_place = true;
     }
-    Ok(true)
+    Ok((channel, login))
 }
 
 /// Sets the guest's clock by ours; again where it took so long that it was late when it was set.

@@ -23,7 +23,7 @@ use super::{Plan, identity};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
-use crate::exec::{GuestCommand, stream};
+use crate::exec::{Channel, GuestCommand, stream};
 use crate::network::Network;
 use crate::overlay::{DiskFormat, qcow2, raw};
 use crate::rundir::record::NetworkRecord;
@@ -67,7 +67,8 @@ pub(super) async fn cast(
         vmm.ready(limit).await.during(Stage::Boot)?;
         let ssh = ssh_config(&mut vmm, &run_dir, &control, keys, host.program).await;
         let warming = warm(&mut vmm, plan.spec.init, ssh.during(Stage::Connect)?).await;
-        warming.during(Stage::Connect)?;
+        // Open until all is saved: an agent whose other side has gone ends.
+        let _channel = warming.during(Stage::Connect)?;
         freeze(&mut vmm, plan, engine, made, place).await.during(Stage::Template)
     };
     match outcome.await {
@@ -138,23 +139,24 @@ async fn config(
 }
 
 /// Does what a first user of the guest would do, so that clones find it in memory, and leaves.
-async fn warm(vmm: &mut Vmm, init: Init, config: SshConfig) -> Result<(), Cause> {
+async fn warm(vmm: &mut Vmm, init: Init, config: SshConfig) -> Result<Channel, Cause> {
+    let channel = Channel::over(vmm.commands().await?);
     let master = vmm.attend(async { Ok::<_, Cause>(Master::connect(config).await?) }).await?;
     let warming = async {
         if init == Init::Systemd {
-            wait_for_systemd(&master).await?;
+            wait_for_systemd(&channel).await?;
         }
-        step(&master, "waiting for the root disk to grow", SETTLED.to_owned()).await?;
-        visit(&master).await
+        step(&channel, "waiting for the root disk to grow", SETTLED.to_owned()).await?;
+        visit(&channel, &master).await
     };
     let warmed = vmm.attend(warming).await;
     master.close().await;
-    warmed
+    warmed.map(|()| channel)
 }
 
 /// A command and a file transfer.
-async fn visit(master: &Master) -> Result<(), Cause> {
-    stream::capture(master, &GuestCommand::new(vec!["true".into()])).await?;
+async fn visit(channel: &Channel, master: &Master) -> Result<(), Cause> {
+    stream::capture(channel, &GuestCommand::new(vec!["/bin/true".into()])).await?;
     let sftp = master.sftp(sftp_options()).await?;
     sftp.close().await.map_err(std::io::Error::other)?;
     Ok(())

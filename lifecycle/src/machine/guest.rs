@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use camino::Utf8Path;
+use rustix::process::Signal;
 
 use super::Prepared;
 use super::ready::step;
@@ -14,8 +14,8 @@ use super::{archive, stages};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::{Events, Stage};
-use crate::exec::{GuestCommand, Streams, command, stream, terminal};
-use crate::session::Master;
+use crate::exec::{Channel, GuestCommand, Streams, stream, terminal};
+use crate::session::Login;
 use crate::spec::VmName;
 use crate::sync::{pull, sftp_options};
 use crate::teardown::remains;
@@ -33,10 +33,10 @@ const AGENT_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Guest {
     mounted: Option<Mounted>,
-    master: Master,
+    login: Login,
+    channel: Channel,
     vmm: Vmm,
     prepared: Prepared,
-    commands: AtomicU32,
 }
 
 /// How a VM went down.
@@ -47,8 +47,8 @@ pub struct Shutdown {
 }
 
 impl Guest {
-    pub(super) fn new(vmm: Vmm, master: Master, prepared: Prepared) -> Self {
-        Self { mounted: None, master, vmm, prepared, commands: AtomicU32::new(0) }
+    pub(super) fn new(vmm: Vmm, channel: Channel, login: Login, prepared: Prepared) -> Self {
+        Self { mounted: None, login, channel, vmm, prepared }
     }
 
     /// The VM's name.
@@ -90,7 +90,7 @@ impl Guest {
         let mut sent = SyncReport::default();
         if let Some(scans) = scans {
             mounts = scans.mounts();
-            let sending = scans.send(&self.master, events);
+            let sending = scans.send(&self.login, &self.channel, events);
             let (mounted, report) = self.vmm.attend(sending).await?;
             self.mounted = Some(mounted);
             sent = report;
@@ -105,8 +105,8 @@ impl Guest {
     /// Runs a command with the given streams and returns its exit status; death by signal `n` is
     /// `128 + n`.
     ///
-    /// `interrupt` is awaited beside the command; when it resolves with a signal's name (`INT`,
-    /// `TERM`, …) that signal goes to the command's process group, and it is awaited again.
+    /// `interrupt` is awaited beside the command; when it resolves, its signal goes to the command's
+    /// process group, and it is awaited again.
     ///
     /// # Errors
     /// Where the guest or the connection ends before the command does.
@@ -114,13 +114,12 @@ impl Guest {
         &mut self,
         command: GuestCommand,
         streams: Streams<'_>,
-        mut interrupt: impl AsyncFnMut() -> &'static str,
+        mut interrupt: impl AsyncFnMut() -> Signal,
     ) -> Result<u8, Error> {
-        let mark = self.commands.fetch_add(1, Ordering::Relaxed).to_string();
-        let command = command.marked(&mark);
+        let command = command.within(&self.prepared.surroundings);
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Command);
-        let result = self.attend(&mark, &command, streams, &mut interrupt).await;
+        let result = self.attend(&command, streams, &mut interrupt).await;
         match result {
             Ok(status) => Ok(status),
             Err(cause) => Err(self.failed(Stage::Command, cause).await),
@@ -130,26 +129,20 @@ impl Guest {
     /// Waits for a command's end, or the VM's, and passes signals on.
     async fn attend(
         &mut self,
-        mark: &str,
         command: &GuestCommand,
         streams: Streams<'_>,
-        interrupt: &mut impl AsyncFnMut() -> &'static str,
+        interrupt: &mut impl AsyncFnMut() -> Signal,
     ) -> Result<u8, Cause> {
-        let Self { master, vmm, .. } = self;
+        let Self { channel, vmm, .. } = self;
         let failure = vmm.failure();
         tokio::pin!(failure);
-        let running = stream::run(master, command, streams);
+        let running = stream::run(channel, command, streams);
         tokio::pin!(running);
         loop {
             tokio::select! {
                 status = &mut running => return status.map_err(Cause::from),
                 error = &mut failure => return Err(error.into()),
-                signal = interrupt() => {
-                    let script = command::signal_text(mark, signal);
-                    if let Err(error) = step(master, "signalling the command", script).await {
-                        tracing::debug!(%error, "the command may have ended already");
-                    }
-                }
+                signal = interrupt() => channel.signal(signal).await,
             }
         }
     }
@@ -159,13 +152,10 @@ impl Guest {
     /// # Errors
     /// Where the guest does not answer.
     pub async fn kill_command(&mut self) -> Result<(), Error> {
-        let Some(last) = self.commands.load(Ordering::Relaxed).checked_sub(1) else {
-            return Ok(());
-        };
-        // The group is gone where all of it has ended.
-        let script = format!("{} 2>&1 || true", command::signal_text(&last.to_string(), "KILL"));
-        let killing = step(&self.master, "ending the command", script);
-        let killed = self.vmm.attend(async { killing.await.map_err(Cause::from) }).await;
+        self.channel.signal(Signal::KILL).await;
+        // Once another has run, it is gone.
+        let next = step(&self.channel, "ending the command", ":".to_owned());
+        let killed = self.vmm.attend(async { next.await.map_err(Cause::from) }).await;
         killed.during(Stage::Command)
     }
 
@@ -184,8 +174,8 @@ impl Guest {
     pub async fn run_on_terminal(&mut self, command: GuestCommand) -> Result<u8, Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Command);
-        let master = &self.master;
-        let running = async { terminal::run(master, &command).await.map_err(Cause::from) };
+        let login = &self.login;
+        let running = async { Ok(terminal::run(login.master().await?, &command).await?) };
         match self.vmm.attend(running).await {
             Ok(status) => Ok(status),
             Err(cause) => Err(self.failed(Stage::Command, cause).await),
@@ -199,7 +189,10 @@ impl Guest {
     pub async fn fetch(&mut self, guest: &Path, host: &Path) -> Result<(), Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Fetch);
-        let sftp = self.master.sftp(sftp_options()).await.during(Stage::Fetch)?;
+        let login = &self.login;
+        let master = async { Ok::<_, Cause>(login.master().await?) };
+        let master = self.vmm.attend(master).await.during(Stage::Fetch)?;
+        let sftp = master.sftp(sftp_options()).await.during(Stage::Fetch)?;
         let progress = |_files: u64, bytes: u64| {
             events.progress(Stage::Fetch, "bringing files back", bytes, None);
         };
@@ -214,7 +207,7 @@ impl Guest {
     pub async fn push(&mut self, host: &Path, guest: &Path) -> Result<(), Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Sync);
-        let pushing = archive::push(&self.master, host, guest);
+        let pushing = archive::push(&self.channel, host, guest);
         match self.vmm.attend(pushing).await {
             Ok(()) => Ok(()),
             Err(cause) => Err(self.failed(Stage::Sync, cause).await),
@@ -230,8 +223,8 @@ impl Guest {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Teardown);
         let frozen = self.freeze().await;
-        let Self { mounted, master, vmm, prepared, .. } = self;
-        tokio::join!(master.close(), vmm.kill());
+        let Self { mounted, login, vmm, prepared, .. } = self;
+        tokio::join!(login.close(), vmm.kill());
         let Prepared { workspace_disk, root, network, run_dir, .. } = prepared;
         if let Some(snapshot) = root.snapshot {
             snapshot.remove().map_err(io::Error::other).during(Stage::Teardown)?;
@@ -262,11 +255,11 @@ impl Guest {
     /// # Errors
     /// Where its record cannot be written; the VM ends then.
     pub fn keep(self) -> Result<VmName, Error> {
-        let Self { master, vmm, prepared, .. } = self;
+        let Self { login, vmm, prepared, .. } = self;
         let Prepared { mut record, mut run_dir, workspace_disk, root, network, .. } = prepared;
         record.meta.kept = true;
         record.write(run_dir.path()).during(Stage::Teardown)?;
-        drop(master);
+        drop(login);
         run_dir.stay();
         if let Some(disk) = workspace_disk {
             // The VM goes on writing to it; `stop` or a sweep removes it with the record.

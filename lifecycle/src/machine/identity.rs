@@ -1,5 +1,6 @@
 //! What makes one guest differ from all others, also from those that share its boot.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use rustix::process::Signal;
@@ -84,13 +85,24 @@ pub(crate) fn hold() -> Batch {
     Batch::new().signal(SSHD_PID, Signal::STOP)
 }
 
-/// Does once what a command's start does, so that the emulator has that code translated when the
-/// first command comes: it does so on one processor while the login keeps another busy.
-pub(crate) fn rehearsal() -> Batch {
-    Batch::new().run("/bin/sh", ["-c", "/bin/true; exit 0"])
+/// What commands find around them, as root's login would have it, with what [`profile`] gives shells.
+pub(crate) fn surroundings(path: &[camino::Utf8PathBuf], offline: bool) -> Vec<(String, OsString)> {
+    let path = path.iter().map(|dir| format!("{dir}:")).collect::<String>();
+    let path = format!("{path}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let online = [
+        ("PATH", path.as_str()),
+        ("HOME", "/root"),
+        ("USER", "root"),
+        ("LOGNAME", "root"),
+        ("SHELL", "/bin/bash"),
+        ("CARGO_HOME", CARGO_HOME),
+    ];
+    let offline = offline.then_some(("CARGO_NET_OFFLINE", "true"));
+    let all = online.into_iter().chain(offline);
+    all.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
-/// What login shells and commands source.
+/// What login shells source.
 pub(crate) fn profile(path: &[camino::Utf8PathBuf], offline: bool) -> String {
     let mut text = String::from("# Written by banger.\n");
     for dir in path.iter().rev() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::archive::unpack;
 use crate::error::Cause;
-use crate::session::Master;
+use crate::exec::Channel;
 use crate::sync::OddNames;
 
 /// What the guest runs, in the mirror's directory: removes its arguments, unpacks its input.
@@ -14,7 +14,7 @@ const SCRIPT: &str = r#"cd "$1" && shift && { [ $# = 0 ] || rm -rf -- "$@"; } &&
 
 /// Removes and sends in the mirror at `tree`.
 pub(super) async fn send(
-    master: &Master,
+    channel: &Channel,
     odd: OddNames,
     host_root: PathBuf,
     tree: &str,
@@ -32,5 +32,5 @@ pub(super) async fn send(
         .await
         .map_err(io::Error::other)??;
     let what = "unpacking names that are not UTF-8";
-    unpack(master, what, SCRIPT, arguments, archive.as_slice()).await
+    unpack(channel, what, SCRIPT, arguments, archive.as_slice()).await
 }

@@ -1,8 +1,10 @@
 //! From a plan to a VM whose files are ready.
 
+use std::ffi::OsString;
+
 use camino::Utf8PathBuf;
 
-use super::belongings::{belongings, programs};
+use super::belongings::{belongings, programs, surroundings};
 use super::boot_set::{BootSet, RootDisk};
 use super::cast::cast;
 use super::engine::Engine;
@@ -35,6 +37,8 @@ pub struct Prepared {
     pub(super) identity: Identity,
     /// What the guest is told of what is on its disks.
     pub(super) belongings: Batch,
+    /// What its commands find around them.
+    pub(super) surroundings: Vec<(String, OsString)>,
     /// The disks that it mounts.
     pub(super) mounts: Vec<Mount>,
     /// The serial numbers of those that its template has mounted.
@@ -55,6 +59,7 @@ pub struct Prepared {
     pub(super) run_dir: RunDir,
     pub(super) record: Record,
     pub(super) may_be_kept: bool,
+    pub(super) has_terminal: bool,
     pub(super) events: Events,
     pub(super) template: Option<(TemplateStore, Template)>,
     pub(super) segment: Vec<u8>,
@@ -239,6 +244,7 @@ impl Plan {
             config,
             identity: Identity::new(run_dir.name().clone())?,
             belongings: belongings(&layers, engine.net, &resolvers(engine.net, host.events)),
+            surroundings: surroundings(&layers, engine.net),
             mounts,
             programs: programs(&self.programs, &self.directories),
             in_place: origin.as_ref().is_some_and(|origin| origin.workspace),
@@ -254,6 +260,7 @@ impl Plan {
             run_dir,
             record,
             may_be_kept: self.may_be_kept,
+            has_terminal: self.has_terminal,
             events: host.events.clone(),
             template: origin.map(|origin| origin.template),
             segment,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use camino::Utf8Path;
 
 use crate::error::Cause;
-use crate::exec::{ExecError, GuestCommand, stream};
+use crate::exec::{Channel, ExecError, GuestCommand, stream};
 use crate::process::last_lines;
 use crate::rundir::RunDir;
-use crate::session::{Keys, Master, SshConfig};
+use crate::session::{Keys, SshConfig};
 use crate::vmm::{Vmm, VmmError};
 
 /// How long systemd may take to bring everything up.
@@ -27,10 +27,10 @@ pub(super) async fn ssh_config(
 }
 
 /// systemd is complete when no job is left; a failed unit is the user's to judge.
-pub(super) async fn wait_for_systemd(master: &Master) -> Result<(), Cause> {
+pub(super) async fn wait_for_systemd(channel: &Channel) -> Result<(), Cause> {
     let script = "until systemctl is-system-running --wait >/run/banger/systemd; do \
                   grep -q degraded /run/banger/systemd && exit 0; sleep 0.2; done";
-    let waiting = step(master, "waiting for systemd", script.to_owned());
+    let waiting = step(channel, "waiting for systemd", script.to_owned());
     match tokio::time::timeout(SYSTEMD_LIMIT, waiting).await {
         Ok(done) => Ok(done?),
         Err(_) => {
@@ -42,14 +42,14 @@ pub(super) async fn wait_for_systemd(master: &Master) -> Result<(), Cause> {
 
 /// Runs a step of ours in the guest; its failure carries what it wrote.
 pub(super) async fn step(
-    master: &Master,
+    channel: &Channel,
     what: &'static str,
     script: String,
 ) -> Result<(), ExecError> {
     // The initrd's busybox: static, and warm in the guest's page cache since the boot.
     let shell = ["/run/banger/busybox", "sh", "-c"].map(Into::into);
     let command = GuestCommand::new(shell.into_iter().chain([script.into()]).collect());
-    let (status, _, stderr) = stream::capture(master, &command).await?;
+    let (status, _, stderr) = stream::capture(channel, &command).await?;
     if status == 0 {
         return Ok(());
     }

@@ -20,8 +20,9 @@ use super::{WorkspacePlan, odd_names};
 use crate::agent::Batch;
 use crate::error::Cause;
 use crate::event::{Events, Stage};
+use crate::exec::Channel;
 use crate::overlay::WorkspaceDisk;
-use crate::session::{Master, SessionError};
+use crate::session::{Login, SessionError};
 use crate::sync::{Manifest, Plan, Root, SyncError, push, scan, sftp_options};
 
 /// What is done last, and how long it may take the guest.
@@ -105,12 +106,13 @@ impl Scans {
     /// Sends what differs.
     pub(crate) async fn send(
         mut self,
-        master: &Master,
+        login: &Login,
+        channel: &Channel,
         events: &Events,
     ) -> Result<(Mounted, SyncReport), Cause> {
         let changed = !self.unchanged().await;
         let mut scanned = self.done.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let report = send(&mut scanned, master, events).await?;
+        let report = send(&mut scanned, login, channel, events).await?;
         let builds = self.workspace.target.is_some();
         Ok((Mounted { scanned: Arc::new(scanned), changed, builds }, report))
     }
@@ -133,7 +135,8 @@ impl Mounted {
 /// Sends each root's difference, over one SFTP session that is only opened if there is one.
 async fn send(
     scanned: &mut [Scanned],
-    master: &Master,
+    login: &Login,
+    channel: &Channel,
     events: &Events,
 ) -> Result<SyncReport, Cause> {
     let mut report = SyncReport::default();
@@ -141,7 +144,7 @@ async fn send(
         return Ok(report);
     }
     let total = scanned.iter().map(|scanned| scanned.plan.bytes()).sum();
-    let sftp = master.sftp(sftp_options()).await?;
+    let sftp = login.master().await?.sftp(sftp_options()).await?;
     let mut before = 0;
     for Scanned { root, manifest, plan } in scanned {
         let tree = tree(root);
@@ -154,7 +157,7 @@ async fn send(
         let odd = plan.take_odd_names();
         let sent = push(&sftp, root.host.as_std_path(), Path::new(&tree), plan, progress).await?;
         manifest.amend(&sent);
-        odd_names::send(master, odd, root.host.clone().into(), &tree).await?;
+        odd_names::send(channel, odd, root.host.clone().into(), &tree).await?;
         before = report.bytes;
     }
     // A clean end of the SFTP session, so that every reply has been seen.

@@ -101,4 +101,4 @@ if [ "$INIT" = systemd ]; then
     # Debian's is an absolute symlink, which only holds inside.
     chroot /root /run/banger/busybox test -x /sbin/init || fail "the root disk has no /sbin/init (package systemd-sysv)"
 fi
-exec /bin/busybox switch_root /root /run/banger/busybox sh /run/banger/first.sh "$INIT" "$root"
+exec /bin/busybox switch_root /root /run/banger/busybox sh /run/banger/first.sh "$INIT" "$root" "$CHANNEL"

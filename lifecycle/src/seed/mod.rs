@@ -31,7 +31,7 @@ pub(crate) struct Seed<'a> {
     pub(crate) init: Init,
     /// Whether it has a network device.
     pub(crate) has_link: bool,
-    /// Whether it is reached over vsock, and not over a network.
+    /// Whether it is reached over vsock, and not over ports of a console and a network.
     pub(crate) has_vsock: bool,
     /// Its root disk's device, where the VMM gives disks no serial numbers.
     pub(crate) root: Option<&'static str>,
@@ -55,15 +55,13 @@ impl Seed<'_> {
 
     /// Shell assignments that `init.sh` sources.
     fn config(&self) -> String {
-        let mut text = format!("HOSTNAME={HOSTNAME}\nINIT={}\n", self.init);
+        let channel = if self.has_vsock { "vsock" } else { "ports" };
+        let mut text = format!("HOSTNAME={HOSTNAME}\nINIT={}\nCHANNEL={channel}\n", self.init);
         if let Some(root) = self.root {
             let _ = writeln!(text, "ROOT={root}");
         }
         if self.has_link {
             let _ = writeln!(text, "ADDRESS={GUEST}/24\nGATEWAY={GATEWAY}\nDNS={RESOLVER}");
-        }
-        if self.has_vsock {
-            text.push_str("CHANNEL=vsock\n");
         }
         text
     }

@@ -1,6 +1,5 @@
 //! The SSH master: one `ssh -M` child per VM, gone when we are.
 
-use std::os::fd::BorrowedFd;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,6 @@ use tokio::process::{Child, Command};
 
 use super::arrival::Arrival;
 use super::config::HOST;
-use super::mux::MuxSession;
 use super::{SessionError, SshConfig};
 use crate::process::{last_lines, tie_to_parent, unless_gone};
 
@@ -54,15 +52,6 @@ impl Master {
     /// The configuration it runs with.
     pub(crate) fn config(&self) -> &SshConfig {
         &self.config
-    }
-
-    /// Runs a command in a session of its own, with the given standard streams.
-    pub(crate) async fn session(
-        &self,
-        command: &[u8],
-        streams: [BorrowedFd<'_>; 3],
-    ) -> Result<MuxSession, SessionError> {
-        MuxSession::open(self.config.control(), command, streams).await
     }
 
     /// An SFTP client over a session of its own.

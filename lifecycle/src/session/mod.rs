@@ -1,19 +1,21 @@
 //! An SSH connection to a ready guest: one master, many sessions over it.
 //!
 //! [`keys`] makes and finds the keys, [`config`] writes the one `ssh_config` that is used (never
-//! the user's own), [`master`] runs `ssh -M` as our child and learns by [`arrival`] that it is in, [`mux`] opens sessions through it; [`vsock`] is the way to a guest without a network. What runs over the connection is the
-//! business of `sync` and `exec`.
+//! the user's own), [`login`] waits until somebody needs a connection, [`master`] runs `ssh -M` as our
+//! child and learns by [`arrival`] that it is in; [`vsock`] is the way to a guest without a network.
+//! Files and terminals use it: what runs over the connection is the business of `sync` and `exec`.
 
 pub(crate) mod arrival;
 pub(crate) mod config;
 pub(crate) mod keys;
+pub(crate) mod login;
 pub(crate) mod master;
-mod mux;
 pub(crate) mod socket;
 pub mod vsock;
 
 pub(crate) use config::{Endpoint, SshConfig};
 pub(crate) use keys::Keys;
+pub(crate) use login::Login;
 pub(crate) use master::Master;
 
 use std::io;

@@ -49,8 +49,11 @@ pub(crate) struct Console {
     sign: watch::Receiver<Sign>,
     answers: mpsc::UnboundedReceiver<Answer>,
     input: Box<dyn AsyncWrite + Unpin + Send>,
-    /// Whether the agent is on the console, whose end is the VMM's.
-    on_console: bool,
+    /// The console's own input, where the agent is spoken to over another stream: a VMM that sees it
+    /// end tells nothing any more.
+    unused: Option<Box<dyn AsyncWrite + Unpin + Send>>,
+    /// Whether the stream to the agent ends with the VMM only.
+    lasts: bool,
     batches: u64,
     tail: Arc<Mutex<VecDeque<String>>>,
 }
@@ -73,21 +76,24 @@ impl Console {
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let notes = Notes { signs, answering, tail: Arc::clone(&tail), log };
         tokio::spawn(read_lines(output, notes, Notes::take));
-        Self { sign, answers, input: Box::new(input), on_console: true, batches: 0, tail }
+        Self { sign, answers, input: Box::new(input), unused: None, lasts: true, batches: 0, tail }
     }
 
-    /// Speaks to the agent over another stream from now on.
+    /// Speaks to the agent over another stream from now on; `lasts` says whether that ends with the
+    /// VMM only.
     pub(crate) fn speak_over(
         &mut self,
         output: impl AsyncRead + Unpin + Send + 'static,
         input: impl AsyncWrite + Unpin + Send + 'static,
+        lasts: bool,
     ) {
         let (answering, answers) = mpsc::unbounded_channel();
         tokio::spawn(read_lines(output, answering, |answering, line| {
             tell(answering, answer_in(&text_of(line)));
         }));
-        (self.answers, self.input) = (answers, Box::new(input));
-        self.on_console = false;
+        (self.answers, self.lasts) = (answers, lasts);
+        let before = std::mem::replace(&mut self.input, Box::new(input));
+        self.unused.get_or_insert(before);
     }
 
     /// Waits for the next sign that is not [`Sign::Booting`]; `None` when the console has ended.
@@ -125,7 +131,7 @@ impl Console {
     }
 
     /// The answer to a batch; what is left of earlier ones is passed over.
-    /// `None` when the stream to the agent has ended, and that is not the console.
+    /// `None` when the stream to the agent has ended, and the VMM need not have.
     async fn answer(&mut self, wanted: u64) -> Option<Answer> {
         loop {
             match self.answers.recv().await {
@@ -135,8 +141,8 @@ impl Console {
                     return Some(answer);
                 }
                 Some(_) => {}
-                // The console has ended: the VMM's end is what counts, and is seen elsewhere.
-                None if self.on_console => return std::future::pending().await,
+                // The VMM's end is what counts, and is seen elsewhere.
+                None if self.lasts => return std::future::pending().await,
                 None => return None,
             }
         }
@@ -184,8 +190,9 @@ impl Notes {
         }
         if let Some(seen) = sign_in(&line) {
             self.signs.send_if_modified(|sign| {
-                // The boot scripts switch off when they have said why they give up.
-                let news = !(seen == Sign::PoweredOff && matches!(sign, Sign::GaveUp(_)));
+                // What gives up says why first, and then switches off.
+                let off = matches!(seen, Sign::PoweredOff | Sign::GaveUp(_));
+                let news = !(off && matches!(sign, Sign::GaveUp(_)));
                 if news {
                     *sign = seen;
                 }

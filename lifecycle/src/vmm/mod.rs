@@ -114,8 +114,8 @@ pub enum VmmError {
     /// The guest's kernel panicked.
     #[error("the guest's kernel panicked: {0}")]
     Panicked(String),
-    /// The guest gave up while booting and said why.
-    #[error("the guest could not boot: {0}")]
+    /// The guest gave up and said why.
+    #[error("the guest gave up: {0}")]
     GaveUp(String),
     /// The guest switched itself off or rebooted.
     #[error("the guest switched itself off")]

@@ -6,6 +6,7 @@
 //!    every failure carries the console's tail
 //! ```
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use super::console::{Console, Sign};
 use super::firecracker::{self, Api, Setup};
 use super::qemu::qmp::{Qmp, Seen};
-use super::qemu::{self, CONSOLE_FD, QMP_FD};
+use super::qemu::{self, BATCHES_FD, COMMANDS_FD, CONSOLE_FD, QMP_FD};
 use super::{Accelerator, Config, Memory, VmmError, log_path};
 use crate::agent::Batch;
 use crate::overlay::dm_snapshot;
@@ -60,6 +61,9 @@ enum Control {
     Qemu {
         qmp: Qmp,
         seen: watch::Receiver<Seen>,
+        /// The ports that lead to the agent, until they are used.
+        batches: Option<UnixStream>,
+        commands: Option<UnixStream>,
     },
     Firecracker {
         api: Api,
@@ -136,7 +140,7 @@ impl Vmm {
         }
     }
 
-    /// Where the agent is not on the console, connects to it, within `limit`.
+    /// Connects to the agent, within `limit`.
     ///
     /// A guest that was restored drops every connection once it notices (a transport reset), also
     /// one made just before that, and tells nobody when it has: so it is tried until the agent has
@@ -159,11 +163,21 @@ impl Vmm {
         }
     }
 
-    /// Connects to the agent over vsock and hears it.
+    /// Connects to the agent and, where the way may be lost, hears it.
     async fn meet_agent(&mut self) -> Result<(), VmmError> {
-        let Control::Firecracker { setup, .. } = &self.control else { return Ok(()) };
-        let (output, input) = firecracker::agent(setup.home.dir()).await?.into_split();
-        self.console.speak_over(output, input);
+        let setup = match &mut self.control {
+            Control::Qemu { batches, .. } => {
+                if let Some(batches) = batches.take() {
+                    let (output, input) = batches.into_split();
+                    self.console.speak_over(output, input, true);
+                }
+                return Ok(());
+            }
+            Control::Firecracker { setup, .. } => setup,
+        };
+        let batches = firecracker::connect_to(setup.home.dir(), firecracker::BATCHES).await?;
+        let (output, input) = batches.into_split();
+        self.console.speak_over(output, input, false);
         self.perform(FINDING, &Batch::new(), LONGEST_PATIENCE).await
     }
 
@@ -242,6 +256,18 @@ impl Vmm {
         }
     }
 
+    /// A connection on which the agent runs commands. There is one.
+    pub(crate) async fn commands(&mut self) -> Result<UnixStream, VmmError> {
+        match &mut self.control {
+            Control::Qemu { commands, .. } => {
+                commands.take().ok_or_else(|| VmmError::Control(ErrorKind::NotConnected.into()))
+            }
+            Control::Firecracker { setup, .. } => {
+                firecracker::connect_to(setup.home.dir(), firecracker::COMMANDS).await
+            }
+        }
+    }
+
     /// Where the guest's sshd is reached from this host.
     pub(crate) async fn endpoint(&mut self) -> Result<Endpoint, VmmError> {
         match &mut self.control {
@@ -314,9 +340,13 @@ async fn launch_qemu(
 ) -> Result<Launched, VmmError> {
     let (console, console_theirs) = pair()?;
     let (control, control_theirs) = pair()?;
+    let (batches, batches_theirs) = pair()?;
+    let (commands, commands_theirs) = pair()?;
     let descriptors = vec![
         FdMapping { parent_fd: control_theirs, child_fd: QMP_FD },
         FdMapping { parent_fd: console_theirs, child_fd: CONSOLE_FD },
+        FdMapping { parent_fd: batches_theirs, child_fd: BATCHES_FD },
+        FdMapping { parent_fd: commands_theirs, child_fd: COMMANDS_FD },
     ];
     let mut command = Command::new(&config.program);
     command.args(qemu::args(config)).stdin(Stdio::null()).stdout(Stdio::null());
@@ -336,7 +366,8 @@ async fn launch_qemu(
         Err(error) => return Err(error),
     };
     let seen = qmp.seen();
-    Ok((process, console, Control::Qemu { qmp, seen }))
+    let (batches, commands) = (Some(batches), Some(commands));
+    Ok((process, console, Control::Qemu { qmp, seen, batches, commands }))
 }
 
 async fn launch_firecracker(

@@ -43,8 +43,9 @@ const METRICS: &str = "metrics.json";
 /// What it writes to in a jail.
 const LOG: &str = "firecracker.log";
 
-/// The vsock port on which the guest's agent takes batches.
-const AGENT_PORT: u32 = 1024;
+/// The vsock ports on which the guest's agent takes batches, and runs commands.
+pub(crate) const BATCHES: u32 = 1024;
+pub(crate) const COMMANDS: u32 = 1025;
 
 /// How long it may take until its API answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -114,7 +115,7 @@ pub(crate) fn arrival(home: &Utf8Path) -> std::io::Result<Arrival> {
     Arrival::watch(&home.join(API))
 }
 
-/// A connection to the guest's agent.
-pub(crate) async fn agent(home: &Utf8Path) -> Result<UnixStream, VmmError> {
-    vsock::connect(&home.join(VSOCK), AGENT_PORT).await.map_err(VmmError::Control)
+/// A connection to a port of the guest's agent.
+pub(crate) async fn connect_to(home: &Utf8Path, port: u32) -> Result<UnixStream, VmmError> {
+    vsock::connect(&home.join(VSOCK), port).await.map_err(VmmError::Control)
 }

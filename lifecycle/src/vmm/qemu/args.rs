@@ -9,6 +9,10 @@ use crate::vmm::{Accelerator, Config, Disk, Memory};
 pub(crate) const QMP_FD: i32 = 3;
 /// Descriptor on which QEMU finds its console.
 pub(crate) const CONSOLE_FD: i32 = 4;
+/// Descriptors on which QEMU finds what the ports lead to on which the guest's agent takes batches,
+/// and runs commands.
+pub(crate) const BATCHES_FD: i32 = 5;
+pub(crate) const COMMANDS_FD: i32 = 6;
 
 /// QEMU's arguments for a VM.
 pub(crate) fn args(config: &Config) -> Vec<String> {
@@ -77,7 +81,15 @@ fn channels(config: &Config, args: &mut Vec<String>) {
     push(args, "-serial", "chardev:console");
     push(args, "-chardev", &format!("socket,id=qmp,fd={QMP_FD}"));
     push(args, "-mon", "chardev=qmp,mode=control");
+    // Port 0 would be a terminal.
+    push(args, "-device", "virtio-serial-device,max_ports=3");
+    for (nr, (name, fd)) in [("batches", BATCHES_FD), ("commands", COMMANDS_FD)].iter().enumerate()
+    {
+        push(args, "-chardev", &format!("socket,id={name},fd={fd}"));
+        push(args, "-device", &format!("virtserialport,id={name},chardev={name},nr={}", nr + 1));
+    }
 }
+
 /// Adds a block node and its device. What is private is thrown away with the VM, so no write
 /// waits for the host's disk.
 fn push_disk(args: &mut Vec<String>, disk: &Disk) {

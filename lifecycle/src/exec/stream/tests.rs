@@ -1,0 +1,172 @@
+//! Commands in the agent itself, run on this host over a socket.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use super::*;
+
+/// An agent that serves commands.
+fn agent() -> (Channel, Child) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut command = Command::new(concat!(env!("OUT_DIR"), "/agent"));
+    command.arg("commands").stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
+    let agent = command.kill_on_drop(true).spawn().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    (Channel::over(UnixStream::from_std(ours).unwrap()), agent)
+}
+
+fn sh(text: &str) -> GuestCommand {
+    program(["sh", "-c", text])
+}
+
+fn program<const N: usize>(words: [&str; N]) -> GuestCommand {
+    let variables = vec![("PATH".to_owned(), "/no/such:/usr/bin:/bin".into())];
+    GuestCommand::new(words.map(OsString::from).into()).within(&variables)
+}
+
+/// How long anything here may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs a command; its status and what it wrote.
+async fn told(channel: &Channel, text: &str) -> (u8, Vec<u8>, Vec<u8>) {
+    let command = sh(text);
+    let told = tokio::time::timeout(LIMIT, capture(channel, &command)).await;
+    told.expect("a command ends").unwrap()
+}
+
+/// Runs a command with some input; its status and what it wrote.
+async fn run_with(channel: &Channel, text: &str, input: &[u8]) -> (u8, Vec<u8>, Vec<u8>) {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let streams = Streams {
+        stdin: Some(Box::new(io::Cursor::new(input))),
+        stdout: Box::new(&mut stdout),
+        stderr: Box::new(&mut stderr),
+    };
+    let command = sh(text);
+    let ended = tokio::time::timeout(LIMIT, run(channel, &command, streams)).await;
+    let status = ended.expect("a command ends").unwrap();
+    (status, stdout, stderr)
+}
+
+#[tokio::test]
+async fn streams_and_statuses_arrive() {
+    let (channel, _agent) = agent();
+    let ended = told(&channel, "echo out; echo err >&2; exit 7").await;
+    assert_eq!(ended, (7, b"out\n".to_vec(), b"err\n".to_vec()));
+    assert_eq!(told(&channel, "kill -9 $$").await.0, 128 + 9);
+}
+
+#[tokio::test]
+async fn a_program_is_found_and_started_as_a_shell_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = camino::Utf8Path::from_path(dir.path()).unwrap();
+    let (channel, _agent) = agent();
+    let told = async |command: GuestCommand| capture(&channel, &command).await.unwrap();
+    let words = program(["printf", "%s|", "a b", "", "'"]);
+    assert_eq!(told(words).await, (0, b"a b||'|".to_vec(), Vec::new()));
+    let missing = (127, Vec::new(), b"banger: no-such: not found\n".to_vec());
+    assert_eq!(told(program(["no-such"])).await, missing);
+    let denied = (126, Vec::new(), format!("banger: {dir}: permission denied\n").into_bytes());
+    assert_eq!(told(program([dir.as_str()])).await, denied);
+    let nowhere = program(["true"]).directory(Some("/no/such".into()));
+    let (status, _, stderr) = told(nowhere).await;
+    assert_eq!((status, &stderr[..]), (126, &b"banger: /no/such: not found\n"[..]));
+    // Without a first line that names who reads it, a script is the shell's.
+    let script = dir.join("script");
+    fs_err::write(&script, "echo \"$0 $1 $K $PWD\"\n").unwrap();
+    fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let variables = vec![("K".to_owned(), "v".into())];
+    let command = program([script.as_str(), "x"]).environment(variables).directory(Some(dir));
+    let expected = format!("{script} x v {dir}\n");
+    assert_eq!(told(command).await, (0, expected.into_bytes(), Vec::new()));
+}
+
+#[tokio::test]
+async fn much_of_everything_passes_through_both_ways() {
+    let (channel, _agent) = agent();
+    let input: Vec<u8> = (0_u32..300_000).flat_map(u32::to_le_bytes).collect();
+    let (status, stdout, stderr) = run_with(&channel, "tee /dev/stderr", &input).await;
+    assert_eq!((status, stdout == input, stderr == input), (0, true, true));
+}
+
+#[tokio::test]
+async fn input_that_nobody_reads_is_no_hindrance() {
+    let (channel, _agent) = agent();
+    let (status, stdout, _) = run_with(&channel, "echo done", &vec![0; 1 << 20]).await;
+    assert_eq!((status, &stdout[..]), (0, &b"done\n"[..]));
+    let (status, ..) = run_with(&channel, "exec <&-; sleep 0.1; exit 3", &vec![0; 1 << 20]).await;
+    assert_eq!(status, 3);
+}
+
+#[tokio::test]
+async fn a_signal_is_not_behind_input_that_is_not_read() {
+    let (channel, _agent) = agent();
+    let (ready, mut told) = tokio::io::duplex(64);
+    let streams = Streams {
+        stdin: Some(Box::new(tokio::io::repeat(1))),
+        stdout: Box::new(ready),
+        stderr: Box::new(tokio::io::sink()),
+    };
+    let command = sh("echo ready; sleep 600");
+    let signalling = async {
+        told.read_u8().await.unwrap();
+        channel.signal(Signal::INT).await;
+    };
+    let (status, ()) = tokio::join!(run(&channel, &command, streams), signalling);
+    assert_eq!(status.unwrap(), 128 + 2);
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads_is_a_closed_pipe() {
+    let (channel, _agent) = agent();
+    let (closed, _) = tokio::io::duplex(64);
+    let streams =
+        Streams { stdin: None, stdout: Box::new(closed), stderr: Box::new(tokio::io::sink()) };
+    let status = run(&channel, &program(["yes"]), streams).await.unwrap();
+    assert_eq!(status, 128 + 13);
+}
+
+#[tokio::test]
+async fn a_child_that_goes_on_keeps_nobody_waiting() {
+    let (channel, _agent) = agent();
+    let (status, stdout, _) = told(&channel, "sleep 600 & echo $!").await;
+    assert_eq!(status, 0);
+    // It is of the last command's group.
+    channel.signal(Signal::KILL).await;
+    let pid = String::from_utf8_lossy(&stdout);
+    let gone = format!("while [ -e /proc/{}/exe ]; do :; done", pid.trim());
+    assert_eq!(told(&channel, &gone).await.0, 0);
+}
+
+#[tokio::test]
+async fn a_command_that_was_given_up_is_killed_by_the_next() {
+    let (channel, _agent) = agent();
+    {
+        let endless = sh("yes");
+        let giving_up = capture(&channel, &endless);
+        assert!(tokio::time::timeout(Duration::from_millis(50), giving_up).await.is_err());
+    }
+    let next = told(&channel, "pgrep -P $PPID -x yes; echo next").await;
+    assert_eq!(next.1, b"next\n");
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_is_told() {
+    let (channel, mut agent) = agent();
+    let kill = async { agent.kill().await.unwrap() };
+    let endless = sh("sleep 600");
+    let (told, ()) = tokio::join!(capture(&channel, &endless), kill);
+    assert!(matches!(told, Err(ExecError::NoStatus)), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_command_that_is_too_long_is_refused() {
+    let (channel, _agent) = agent();
+    let long = capture(&channel, &sh(&"x".repeat(256 << 10))).await;
+    assert!(matches!(long, Err(ExecError::TooLong { .. })), "{long:?}");
+}
