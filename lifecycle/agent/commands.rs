@@ -5,61 +5,23 @@
 //! host:  run 1 "/ ∅ PATH=/bin ∅ ∅ true ∅"  input 1 (end)    guest: output 1 (end)  status 1 0
 //! ```
 //!
-//! A frame is three numbers of four bytes, little-endian: its kind, the command's number, and how many
-//! bytes follow. Output and input without bytes are at their end. Of input there is one frame under way
+//! Output and input without bytes are at their end. Of input there is one frame under way
 //! at a time, so that a signal is never behind input that the command does not read. A command that is
 //! still there when the next one comes is killed.
 
-use crate::process::{self, INTERRUPT, KILL, PIPE, QUIT, Reaction, Worth};
+use crate::frames::{Frame, Inbox, Outbox, PIECE, said, told};
+use crate::process::{self, KILL, Reaction, Worth};
 use crate::program;
-use crate::system::{self, Errno, File, INVALID, Poll};
-
-/// What the host says.
-mod said {
-    /// To start a [program](crate::program).
-    pub const RUN: u32 = 1;
-    /// What it reads.
-    pub const INPUT: u32 = 2;
-    /// To signal its process group; the number in one byte.
-    pub const SIGNAL: u32 = 3;
-    /// Nobody reads one of its streams any more: 1 or 2, in one byte.
-    pub const CLOSE: u32 = 4;
-}
-
-/// What we say.
-mod told {
-    pub const OUTPUT: u32 = 1;
-    pub const ERROR: u32 = 2;
-    /// That input was passed on, or that nobody reads it.
-    pub const TAKEN: u32 = 3;
-    /// How the command ended: its wait status in four bytes.
-    pub const STATUS: u32 = 4;
-}
-
-/// Bytes before those that follow.
-const HEAD: usize = 12;
-
-/// How long a program with its variables and arguments may be.
-const LONGEST: usize = 256 << 10;
-
-/// How many bytes of a stream are in a frame at most.
-const PIECE: usize = 32 << 10;
+use crate::system::{self, AGAIN, Errno, File, INVALID, Poll};
 
 /// Standard output and error, in the order of their numbers.
 const OUTPUTS: [u32; 2] = [told::OUTPUT, told::ERROR];
 
-/// Not now (EAGAIN).
-const AGAIN: Errno = 11;
-
-/// The other side is gone (ECONNRESET).
-pub const GONE: Errno = 104;
-
-/// Serves commands until the connection ends, which is [`GONE`], or something fails.
+/// Serves commands until the connection ends, or something fails.
 pub fn serve(connection: &File) -> Result<(), Errno> {
     connection.never_wait()?;
-    process::react(PIPE, Reaction::Ignore)?;
-    let mut inbox = Inbox { bytes: [0; HEAD + LONGEST], length: 0 };
-    let mut outbox = Outbox { bytes: [0; HEAD + PIECE], sent: 0, length: 0 };
+    let mut inbox = Inbox::new();
+    let mut outbox = Outbox::new();
     let mut command = Command::none();
     loop {
         let mut ready = command.ready(connection, &outbox)?;
@@ -67,7 +29,7 @@ pub fn serve(connection: &File) -> Result<(), Errno> {
             if ready.connection.is_readable() {
                 inbox.receive(connection)?;
                 while let Some(frame) = inbox.frame()? {
-                    command.obey(&frame, &inbox.bytes[HEAD..HEAD + frame.length])?;
+                    command.obey(&frame, inbox.bytes_of(&frame))?;
                     inbox.forget(&frame);
                 }
                 // What was waited for may be of a command that is not there any more.
@@ -75,103 +37,17 @@ pub fn serve(connection: &File) -> Result<(), Errno> {
             }
             outbox.send(connection)?;
         }
+        command.feed(&ready);
         if outbox.is_empty() {
             command.tell(&ready, &mut outbox)?;
         }
     }
 }
 
-/// A frame's numbers.
-struct Frame {
-    kind: u32,
-    command: u32,
-    length: usize,
-}
-
-/// What has come from the host.
-struct Inbox {
-    bytes: [u8; HEAD + LONGEST],
-    length: usize,
-}
-
-impl Inbox {
-    fn receive(&mut self, connection: &File) -> Result<(), Errno> {
-        match connection.read(&mut self.bytes[self.length..]) {
-            Ok(0) => Err(GONE),
-            Ok(read) => {
-                self.length += read;
-                Ok(())
-            }
-            Err(AGAIN) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The first frame, once all of it is there.
-    fn frame(&self) -> Result<Option<Frame>, Errno> {
-        if self.length < HEAD {
-            return Ok(None);
-        }
-        let (numbers, _) = self.bytes[..HEAD].as_chunks::<4>();
-        let [kind, command, length] = [0, 1, 2].map(|at| u32::from_le_bytes(numbers[at]));
-        let length = length as usize;
-        if length > LONGEST {
-            return Err(INVALID);
-        }
-        let whole = self.length >= HEAD + length;
-        Ok(whole.then_some(Frame { kind, command, length }))
-    }
-
-    fn forget(&mut self, frame: &Frame) {
-        let end = HEAD + frame.length;
-        self.bytes.copy_within(end..self.length, 0);
-        self.length -= end;
-    }
-}
-
-/// A frame on its way to the host.
-struct Outbox {
-    bytes: [u8; HEAD + PIECE],
-    sent: usize,
-    length: usize,
-}
-
-impl Outbox {
-    fn is_empty(&self) -> bool {
-        self.sent == self.length
-    }
-
-    /// Where a frame's bytes go before it is [put](Self::put).
-    fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes[HEAD..]
-    }
-
-    fn put(&mut self, kind: u32, command: u32, length: usize) {
-        let numbers = [kind, command, length as u32];
-        let (head, _) = self.bytes[..HEAD].as_chunks_mut::<4>();
-        for (bytes, number) in head.iter_mut().zip(numbers) {
-            *bytes = number.to_le_bytes();
-        }
-        (self.sent, self.length) = (0, HEAD + length);
-    }
-
-    fn send(&mut self, connection: &File) -> Result<(), Errno> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        match connection.write(&self.bytes[self.sent..self.length]) {
-            Ok(written) => self.sent += written,
-            Err(AGAIN) => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
 /// What is ready.
 struct Ready {
     connection: Poll,
-    /// Its input, its outputs, and its end.
+    /// Its input, its end, and its outputs.
     command: [Poll; 4],
 }
 
@@ -221,12 +97,13 @@ impl Command {
             _ => Poll::nothing(),
         };
         let [one, two] = &self.outputs;
+        // The end is looked at before the outputs, so that all output is seen that came before it.
         let mut polls = [
             connection.when(Poll::READABLE | sending),
             feeding,
+            reading(&self.end),
             reading(one),
             reading(two),
-            reading(&self.end),
         ];
         // What is owed can be paid at once.
         let owes = self.missed || (self.owed && self.from == self.to);
@@ -242,7 +119,7 @@ impl Command {
             said::RUN => {
                 self.end()?;
                 (self.number, self.input, self.outputs) = (frame.command, None, [None, None]);
-                (self.from, self.to, self.owed, self.end) = (0, 0, false, None);
+                (self.from, self.to, self.owed) = (0, 0, false);
                 // The guest may have no room for one more process.
                 self.missed = self.start(bytes).is_err();
                 Ok(())
@@ -259,9 +136,7 @@ impl Command {
                 Ok(())
             }
             said::SIGNAL => {
-                let signal = *bytes.first().ok_or(INVALID)?;
-                // Nobody of the group may be left.
-                let _ = process::kill(-(self.process as isize), signal.into());
+                self.signal((*bytes.first().ok_or(INVALID)?).into());
                 Ok(())
             }
             said::CLOSE => {
@@ -273,12 +148,21 @@ impl Command {
         }
     }
 
-    /// Ends it, if it has not ended yet.
+    /// Signals its group, if there was one.
+    fn signal(&self, signal: usize) {
+        if self.process > 0 {
+            // Nobody of the group may be left.
+            let _ = process::kill(-(self.process as isize), signal);
+        }
+    }
+
+    /// Ends it, if it has not ended yet. Its leader is never held up, whatever the command is about.
     fn end(&mut self) -> Result<(), Errno> {
-        if self.end.is_some() {
-            let _ = process::kill(-(self.process as isize), KILL);
+        if self.end.take().is_some() {
+            self.signal(KILL);
             process::wait(self.process)?;
         }
+        self.process = 0;
         Ok(())
     }
 
@@ -286,28 +170,37 @@ impl Command {
         let (its_input, input) = File::pipe()?;
         let (output, its_output) = File::pipe()?;
         let (error, its_error) = File::pipe()?;
+        let (leads, leading) = File::pipe()?;
         input.never_wait()?;
-        // By the time that it can be signalled, it leads its group.
-        let process = process::fork_and_wait()?;
+        let process = process::fork()?;
         if process == 0 {
-            let streams = [&its_input, &its_output, &its_error];
-            let status = set_apart(streams).map(|()| program::become_it(asked));
+            let status = lead(asked, [&its_input, &its_output, &its_error], leading);
             process::exit(status.unwrap_or(NOT_STARTED as usize));
         }
-        (self.process, self.end) = (process, Some(File::process(process)?));
+        // By the time that it can be signalled, there is its group.
+        drop(leading);
+        leads.read(&mut [0])?;
+        self.process = process;
+        match File::process(process) {
+            Ok(end) => self.end = Some(end),
+            Err(error) => {
+                self.signal(KILL);
+                process::wait(process)?;
+                self.process = 0;
+                return Err(error);
+            }
+        }
         (self.input, self.outputs) = (Some(input), [Some(output), Some(error)]);
         Ok(())
     }
 
     /// Moves what is ready; at most one frame is put into the outbox.
     fn tell(&mut self, ready: &Ready, outbox: &mut Outbox) -> Result<(), Errno> {
-        let [feeding, outputs @ .., end] = &ready.command;
-        if feeding.is_ready() {
-            self.feed();
-        }
+        let [_, end, outputs @ ..] = &ready.command;
         if self.owed && (self.from == self.to || self.input.is_none()) {
             (self.from, self.to, self.owed) = (0, 0, false);
-            outbox.put(told::TAKEN, self.number, 0);
+            // A byte says that there is no use in more.
+            outbox.put(told::TAKEN, self.number, self.input.is_none().into());
             return Ok(());
         }
         for ((ready, stream), kind) in outputs.iter().zip(&mut self.outputs).zip(OUTPUTS) {
@@ -332,8 +225,9 @@ impl Command {
     }
 
     /// Passes input on; where nobody reads it, there is no more.
-    fn feed(&mut self) {
-        let Some(input) = &self.input else { return };
+    fn feed(&mut self, ready: &Ready) {
+        let [feeding, ..] = &ready.command;
+        let Some(input) = self.input.as_ref().filter(|_| feeding.is_ready()) else { return };
         match input.write(&self.unread[self.from..self.to]) {
             Ok(written) => self.from += written,
             Err(AGAIN) => {}
@@ -345,14 +239,31 @@ impl Command {
 /// The status of a command for which there is no process, as shells have it for what they cannot start.
 const NOT_STARTED: i32 = 126;
 
+/// Leads the session and the group of a command, and waits for it: a command is no leader, which may
+/// not do all that others may. Returns its status, as a shell has it.
+fn lead(asked: &[u8], streams: [&File; 3], leading: File) -> Result<usize, Errno> {
+    process::lead_session()?;
+    // What is sent to the group is for the command.
+    process::react_to_all(Reaction::Ignore)?;
+    drop(leading);
+    let command = process::fork()?;
+    if command == 0 {
+        set_apart(streams)?;
+        return Ok(program::become_it(asked));
+    }
+    // The connection and the streams are others'.
+    process::close_from(0)?;
+    process::wait(command).map(process::shell_status)
+}
+
 /// Makes this process one that has nothing of the agent's.
 fn set_apart(streams: [&File; 3]) -> Result<(), Errno> {
-    process::lead_session()?;
     for (number, stream) in streams.into_iter().enumerate() {
         stream.become_stream(number)?;
     }
-    for signal in [INTERRUPT, QUIT, PIPE] {
-        process::react(signal, Reaction::Default)?;
-    }
-    process::be_worth(&Worth::Command)
+    process::close_from(streams.len())?;
+    process::react_to_all(Reaction::Default)?;
+    // The guest may be without /proc by now.
+    let _ = process::be_worth(&Worth::Command);
+    Ok(())
 }

@@ -19,6 +19,7 @@
 mod commands;
 mod compiler;
 mod console;
+mod frames;
 mod network;
 mod ports;
 mod process;
@@ -31,7 +32,7 @@ mod vsock;
 use core::ffi::{CStr, c_char};
 
 use console::Console;
-use process::Worth;
+use process::{PIPE, Reaction, Worth};
 use steps::Failure;
 use system::File;
 
@@ -76,6 +77,8 @@ unsafe extern "C" fn run(stack: *const usize) -> ! {
     };
     // Only where a guest's memory runs out does it matter.
     let _ = process::be_worth(&Worth::Agent);
+    // Who goes away is told by what is written next.
+    let _ = process::react(PIPE, Reaction::Ignore);
     if way == Some(b"commands") {
         let _ = commands::serve(&File::standard_input());
         process::exit(0);

@@ -19,32 +19,39 @@ const LIMIT_MS: u64 = 10_000;
 /// Opens both ports, and has processes of their own serve them, until the other side is gone.
 pub fn serve(batches: fn(Console)) -> Result<(), Errno> {
     let (control, commands) = (port(CONTROL)?, port(COMMANDS)?);
+    // Each port is one process's: where that ends, the host is told.
     if process::fork()? == 0 {
+        drop(commands);
         let _ = control.become_standard_streams();
+        drop(control);
         batches(Console::open());
         process::exit(0);
     }
     if process::fork()? == 0 {
-        // A guest that runs no commands is of no use, but for one that was left to itself.
-        if commands::serve(&commands) != Err(commands::GONE) {
-            let _ = process::kill_parent();
-        }
+        drop(control);
+        let _ = commands::serve(&commands);
         process::exit(0);
     }
     Ok(())
 }
 
-/// Opens a port once it is there and somebody is on its other side: the kernel hears of both from
-/// the VMM some time after it has found the device.
+/// Opens a port and waits until somebody is on its other side: the kernel hears of both from the VMM
+/// some time after it has found the device. It is opened once: the host is told of each closing.
 fn port(number: usize) -> Result<File, Errno> {
+    let port = wait_for(|| (0..DEVICES).find_map(|device| open(device, number).ok()))?;
+    wait_for(|| {
+        let mut state = [port.when(Poll::READABLE)];
+        system::poll(&mut state, Some(0)).ok()?;
+        (!state[0].is_hung_up()).then_some(())
+    })?;
+    Ok(port)
+}
+
+fn wait_for<T>(attempt: impl Fn() -> Option<T>) -> Result<T, Errno> {
     const NOT_CONNECTED: Errno = 107;
     for _ in 0..LIMIT_MS / STEP_MS {
-        if let Some(port) = (0..DEVICES).find_map(|device| open(device, number).ok()) {
-            let mut state = [port.when(Poll::READABLE)];
-            system::poll(&mut state, Some(0))?;
-            if !state[0].is_hung_up() {
-                return Ok(port);
-            }
+        if let Some(done) = attempt() {
+            return Ok(done);
         }
         system::sleep_ms(STEP_MS);
     }

@@ -28,11 +28,17 @@ pub enum Reaction {
     Ignore = 1,
 }
 
-/// Signals that the agent or who started it ignores, and no command should.
-pub const INTERRUPT: usize = 2;
-pub const QUIT: usize = 3;
 pub const KILL: usize = 9;
 pub const PIPE: usize = 13;
+
+/// What ends a process that does not mind it, and may be sent to a command's group: HUP, INT, QUIT,
+/// USR1, USR2, PIPE, ALRM and TERM.
+const ENDING: [usize; 8] = [1, 2, 3, 10, 12, PIPE, 14, 15];
+
+/// Decides what this process does about all that may end it.
+pub fn react_to_all(reaction: Reaction) -> Result<(), Errno> {
+    ENDING.into_iter().try_for_each(|signal| react(signal, reaction))
+}
 
 /// Decides what this process does about a signal.
 pub fn react(signal: usize, reaction: Reaction) -> Result<(), Errno> {
@@ -47,23 +53,10 @@ pub fn kill(process: isize, signal: usize) -> Result<usize, Errno> {
     call(number::KILL, [process as usize, signal, 0, 0, 0])
 }
 
-const SIGCHLD: usize = 17;
-
-/// Kills the process that started this one.
-pub fn kill_parent() -> Result<usize, Errno> {
-    let parent = call(number::GETPPID, [0; 5])?;
-    kill(parent as isize, KILL)
-}
-
 /// Starts a process that goes on from here as this one does; 0 in the new one.
 pub fn fork() -> Result<usize, Errno> {
+    const SIGCHLD: usize = 17;
     call(number::CLONE, [SIGCHLD, 0, 0, 0, 0])
-}
-
-/// As [`fork`], and returns here only when the new one has become a program or has ended.
-pub fn fork_and_wait() -> Result<usize, Errno> {
-    const CLONE_VFORK: usize = 0x4000;
-    call(number::CLONE, [CLONE_VFORK | SIGCHLD, 0, 0, 0, 0])
 }
 
 /// Waits for a child's end; returns its wait status.
@@ -71,6 +64,17 @@ pub fn wait(child: usize) -> Result<i32, Errno> {
     let mut status = 0_i32;
     call(number::WAIT4, [child, (&raw mut status) as usize, 0, 0, 0])?;
     Ok(status)
+}
+
+/// A wait status as a shell has it: death by signal `n` is `128 + n`.
+pub fn shell_status(status: i32) -> usize {
+    let signal = status & 0x7f;
+    (if signal == 0 { status >> 8 & 0xff } else { 128 + signal }) as usize
+}
+
+/// Closes every file of this process from this number on.
+pub fn close_from(first: usize) -> Result<(), Errno> {
+    call(number::CLOSE_RANGE, [first, u32::MAX as usize, 0, 0, 0]).map(drop)
 }
 
 /// Leads a session and a process group of its own from now on.
@@ -101,6 +105,7 @@ pub fn run(program: &Path, arguments: &[&Path; 2]) -> Result<i32, Errno> {
     let environment = [PATH.as_ptr() as usize, 0];
     let child = fork()?;
     if child == 0 {
+        let _ = react(PIPE, Reaction::Default);
         let (argv, environment) = (argv.as_ptr() as usize, environment.as_ptr() as usize);
         let _ = call(number::EXECVE, [program.address(), argv, environment, 0, 0]);
         exit(FAILED);

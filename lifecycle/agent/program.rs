@@ -139,10 +139,11 @@ fn execute(asked: &Asked<'_>) -> Errno {
     }
     let mut worst = NOT_FOUND;
     for directory in asked.search() {
-        match attempt(&[directory, b"/", name], &mut table) {
+        // Nothing is where we are.
+        let between: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+        match attempt(&[directory, between, name], &mut table) {
             NOT_FOUND | NO_DIRECTORY => {}
-            DENIED => worst = DENIED,
-            error => return error,
+            error => worst = error,
         }
     }
     worst

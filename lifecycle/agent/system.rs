@@ -8,6 +8,12 @@ pub type Errno = usize;
 /// What is asked for is not known, or not as it should be (EINVAL).
 pub const INVALID: Errno = 22;
 
+/// Not now (EAGAIN).
+pub const AGAIN: Errno = 11;
+
+/// The other side is gone (ECONNRESET).
+pub const GONE: Errno = 104;
+
 #[cfg(target_arch = "x86_64")]
 pub mod number {
     pub const READ: usize = 0;
@@ -17,7 +23,6 @@ pub mod number {
     pub const IOCTL: usize = 16;
     pub const NANOSLEEP: usize = 35;
     pub const SOCKET: usize = 41;
-    pub const ACCEPT: usize = 43;
     pub const BIND: usize = 49;
     pub const LISTEN: usize = 50;
     pub const CLONE: usize = 56;
@@ -27,7 +32,6 @@ pub mod number {
     pub const KILL: usize = 62;
     pub const FCNTL: usize = 72;
     pub const CHDIR: usize = 80;
-    pub const GETPPID: usize = 110;
     pub const SETSID: usize = 112;
     pub const SYNC: usize = 162;
     pub const MOUNT: usize = 165;
@@ -39,8 +43,10 @@ pub mod number {
     pub const SYMLINKAT: usize = 266;
     pub const PPOLL: usize = 271;
     pub const DUP3: usize = 292;
+    pub const ACCEPT4: usize = 288;
     pub const PIPE2: usize = 293;
     pub const PIDFD_OPEN: usize = 434;
+    pub const CLOSE_RANGE: usize = 436;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -67,15 +73,15 @@ pub mod number {
     pub const RT_SIGACTION: usize = 134;
     pub const SETSID: usize = 157;
     pub const SETHOSTNAME: usize = 161;
-    pub const GETPPID: usize = 173;
     pub const SOCKET: usize = 198;
     pub const BIND: usize = 200;
     pub const LISTEN: usize = 201;
-    pub const ACCEPT: usize = 202;
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
+    pub const ACCEPT4: usize = 242;
     pub const WAIT4: usize = 260;
     pub const PIDFD_OPEN: usize = 434;
+    pub const CLOSE_RANGE: usize = 436;
 }
 
 /// Relative to the working directory, for calls that take a directory.
@@ -141,7 +147,7 @@ impl File {
 
     /// The next connection to a socket that listens.
     pub fn accept(&self) -> Result<Self, Errno> {
-        call(number::ACCEPT, [self.0, 0, 0, 0, 0]).map(Self)
+        call(number::ACCEPT4, [self.0, 0, 0, CLOEXEC, 0]).map(Self)
     }
 
     /// The file that standard input is.
@@ -171,7 +177,7 @@ impl File {
         call(number::DUP3, [self.0, stream, 0, 0, 0]).map(drop)
     }
 
-    /// Has writing fail where it would have to wait.
+    /// Has reading and writing fail where they would have to wait.
     pub fn never_wait(&self) -> Result<(), Errno> {
         const F_GETFL: usize = 3;
         const F_SETFL: usize = 4;

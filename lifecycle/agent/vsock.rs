@@ -3,7 +3,7 @@
 
 use crate::commands;
 use crate::console::Console;
-use crate::process::{self, Worth};
+use crate::process::{self, PIPE, Reaction, Worth};
 use crate::system::{Errno, File};
 
 /// Where sshd is; the port that it has on networks.
@@ -52,6 +52,7 @@ fn serve_ssh(connection: File) -> Result<(), Errno> {
 
 fn become_sshd(connection: &File) -> Result<(), Errno> {
     process::be_worth(&Worth::Command)?;
+    process::react(PIPE, Reaction::Default)?;
     connection.become_standard_streams()?;
     const SSHD: &[&[u8]] = &[
         b"/usr/sbin/sshd",

@@ -94,12 +94,13 @@ fn by_hand(args: &[&str], run: &Path, seed: &Path) -> Vec<String> {
     while let Some(arg) = args.next() {
         if matches!(*arg, "-chardev" | "-serial" | "-mon") {
             let value = args.next().unwrap_or(&"");
-            // The ports stay, since the template's state has them; they lead nowhere.
+            // The ports stay: the template's state has them, and the agent waits until somebody is
+            // there.
             if let Some((port, _)) =
                 value.strip_prefix("socket,id=").and_then(|v| v.split_once(','))
                 && matches!(port, "batches" | "commands")
             {
-                kept.extend(["-chardev".to_owned(), format!("null,id={port}")]);
+                kept.extend(["-chardev".to_owned(), format!("file,id={port},path=/dev/null")]);
             }
             continue;
         }

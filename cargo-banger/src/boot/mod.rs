@@ -31,8 +31,8 @@ pub(crate) struct Wish {
     /// Whether to build the image anew first.
     pub(crate) rebuild: bool,
     pub(crate) may_be_kept: bool,
-    /// Whether what it runs will be on our terminal.
-    pub(crate) has_terminal: bool,
+    /// Whether what it runs will be on our terminal, or files are to be brought back.
+    pub(crate) needs_login: bool,
     /// An executable of the host that the guest is to run.
     pub(crate) program: Option<Utf8PathBuf>,
     /// Whether a single test is all that it runs, which has one core of the host to itself where as
@@ -59,7 +59,7 @@ pub(crate) struct Request {
     workspace: Option<Workspace>,
     rebuild: bool,
     may_be_kept: bool,
-    has_terminal: bool,
+    needs_login: bool,
     program: Option<Utf8PathBuf>,
     toolchain: bool,
     builds: bool,
@@ -88,7 +88,7 @@ impl Request {
     /// Checks flags, settings and files, and clears what dead runs left. Nothing boots before all
     /// of it is right.
     pub(crate) async fn check(context: &Context, wish: Wish) -> Result<Self, CommandError> {
-        let Wish { flags, name, rebuild, may_be_kept, has_terminal, .. } = wish;
+        let Wish { flags, name, rebuild, may_be_kept, needs_login, .. } = wish;
         let Wish { program, single_test, toolchain, builds, .. } = wish;
         let began = std::time::Instant::now();
         context.events.send(Event::Started { stage: Stage::Check });
@@ -115,7 +115,7 @@ impl Request {
             workspace,
             rebuild,
             may_be_kept,
-            has_terminal,
+            needs_login,
             program,
             toolchain,
             builds,
@@ -195,7 +195,7 @@ impl Request {
             directories,
             workspace: workspace.map(|workspace| contents::workspace_plan(workspace, builds)),
             may_be_kept: self.may_be_kept,
-            has_terminal: self.has_terminal,
+            needs_login: self.needs_login,
             directory,
         })
     }

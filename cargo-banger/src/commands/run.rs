@@ -19,7 +19,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, CommandE
     let mut wish = Wish::of(&args.vm);
     wish.flags.extend(args.limits.flags());
     wish.may_be_kept = args.keep;
-    wish.has_terminal = has_terminal();
+    wish.needs_login = has_terminal() || !fetches.is_empty();
     let mut request = Request::check(context, wish).await?;
     if runs_cargo(&args.command) {
         request.expect_cargo();

@@ -22,7 +22,7 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
     let has_terminal = std::io::stdin().is_terminal();
     let mut request = Request::check(
         context,
-        Wish { may_be_kept: args.keep, has_terminal, ..Wish::of(&args.vm) },
+        Wish { may_be_kept: args.keep, needs_login: has_terminal, ..Wish::of(&args.vm) },
     )
     .await?;
     request.expect_cargo();

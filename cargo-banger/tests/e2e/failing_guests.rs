@@ -37,6 +37,10 @@ fn a_dead_agent_is_reported() {
     let script = "kill -KILL -1; sleep 600";
     let outcome = env.sh(script).limit(NO_HANG).run().code(243);
     outcome.says(&["gave up: its agent has ended"]);
+    // The one of its processes that runs commands, and has each led by another.
+    let script = "kill -KILL $(cut -d ' ' -f 4 /proc/$PPID/stat); sleep 600";
+    let outcome = env.sh(script).limit(NO_HANG).run().code(243);
+    outcome.says(&["agent", "ended"]);
     env.assert_nothing_left();
 }
 

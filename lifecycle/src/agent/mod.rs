@@ -1,7 +1,7 @@
-//! What the host has the guest's agent do: batches of steps, as text for the console.
+//! What the host has the guest's agent do: batches of steps, as text.
 //!
 //! The agent itself is a program of its own, in `agent/`; [`PROGRAM`] is what that was built to.
-//! Sending a batch is the VMM's business, which holds the console.
+//! Sending a batch is the VMM's business, which holds the stream to the agent.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -34,8 +34,10 @@ pub(crate) struct Channel {
 #[derive(Debug, Default)]
 struct Current {
     command: u32,
-    /// Who is told of it; nobody where the connection has ended.
+    /// Who is told of it.
     listener: Option<mpsc::Sender<Told>>,
+    /// Whether the connection has ended.
+    ended: bool,
 }
 
 /// A command that was started.
@@ -74,6 +76,9 @@ impl Channel {
         let (listener, told) = mpsc::channel(WAITING);
         let command = {
             let mut current = self.current();
+            if current.ended {
+                return Err(ExecError::NoStatus);
+            }
             current.command = current.command.wrapping_add(1);
             current.listener = Some(listener);
             current.command
@@ -86,6 +91,9 @@ impl Channel {
     /// Signals the process group of the command that runs, or of what is left of the last one.
     pub(crate) async fn signal(&self, signal: Signal) {
         let command = self.current().command;
+        if command == 0 {
+            return;
+        }
         let speaker = Speaker { command, frames: self.frames.clone() };
         speaker.say(Said::Signal(signal)).await;
     }
@@ -138,5 +146,6 @@ async fn listen(from: impl AsyncRead + Unpin, current: Arc<Mutex<Current>>) {
             }
         }
     }
-    current().listener = None;
+    let mut current = current();
+    (current.listener, current.ended) = (None, true);
 }

@@ -1,4 +1,4 @@
-//! A command as the guest's shell is told it.
+//! A command, as the guest's agent is told it, and as a shell is.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// How many bytes of input are in a frame at most, and of output.
-pub(super) const PIECE: usize = 32 << 10;
+pub(super) const PIECE: usize = (16 << 10) - 12;
 
 /// How long a program with its variables and arguments may be.
 pub(super) const LONGEST: usize = 256 << 10;
@@ -39,8 +39,8 @@ pub(super) enum Output {
 pub(super) enum Told {
     /// What the command wrote; nothing is the end of it.
     Output(Output, Vec<u8>),
-    /// That the last input was passed on.
-    Taken,
+    /// That the last input was passed on, and whether more may follow.
+    Taken { open: bool },
     /// How it ended.
     Status(ExitStatus),
 }
@@ -78,7 +78,7 @@ pub(super) async fn receive(
     let told = match (kind, bytes.first_chunk()) {
         (1, _) => Told::Output(Output::Stdout, bytes),
         (2, _) => Told::Output(Output::Stderr, bytes),
-        (3, _) => Told::Taken,
+        (3, _) => Told::Taken { open: bytes.is_empty() },
         (4, Some(status)) => Told::Status(ExitStatus::from_raw(i32::from_le_bytes(*status))),
         _ => return Err(io::Error::other(format!("the agent says something unknown: {kind}"))),
     };

@@ -31,7 +31,7 @@ pub enum ExecError {
     #[error("cannot pass the command's streams on")]
     Io(#[from] io::Error),
     /// The session ended without a status.
-    #[error("the connection to the guest ended before the command did")]
+    #[error("the connection to the guest's agent ended before the command did")]
     NoStatus,
     /// A word or a variable holds a zero byte, which ends a text for Linux.
     #[error("a command's words and variables cannot hold a zero byte")]

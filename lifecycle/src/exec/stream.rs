@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use super::channel::{Speaker, Started};
 use super::frame::{PIECE, Said, Told};
@@ -40,9 +40,9 @@ pub(crate) async fn run(
 ) -> Result<u8, ExecError> {
     let Streams { stdin, stdout, stderr } = streams;
     let Started { told, speaker } = channel.start(&command.for_agent()?).await?;
-    let taken = Notify::new();
-    let input = feed(stdin, &speaker, &taken);
-    let output = pass(told, [stdout, stderr], &speaker, &taken);
+    let (taking, taken) = mpsc::channel(1);
+    let input = feed(stdin, &speaker, taken);
+    let output = pass(told, [stdout, stderr], &speaker, taking);
     tokio::pin!(input, output);
     // Input that nobody reads any more must not keep us: the command's end decides.
     let mut feeding = true;
@@ -66,11 +66,11 @@ pub(crate) async fn capture(
     Ok((status, stdout, stderr))
 }
 
-/// Sends the caller's input until it ends.
+/// Sends the caller's input until it ends, or nobody reads it.
 async fn feed(
     from: Option<Box<dyn AsyncRead + Unpin + Send + '_>>,
     speaker: &Speaker,
-    taken: &Notify,
+    mut taken: mpsc::Receiver<bool>,
 ) {
     if let Some(mut from) = from {
         let mut piece = vec![0; PIECE];
@@ -83,7 +83,9 @@ async fn feed(
                     break;
                 }
             }
-            taken.notified().await;
+            if taken.recv().await != Some(true) {
+                return;
+            }
         }
     }
     speaker.say(Said::Input(&[])).await;
@@ -94,13 +96,12 @@ async fn pass(
     mut told: mpsc::Receiver<Told>,
     to: [Box<dyn AsyncWrite + Unpin + Send + '_>; 2],
     speaker: &Speaker,
-    taken: &Notify,
+    taken: mpsc::Sender<bool>,
 ) -> Result<u8, ExecError> {
-    let mut to = to.map(Some);
-    let (mut open, mut status) = (2, None);
+    let (mut to, mut status) = (to.map(Some), None);
     loop {
         let next = match status {
-            Some(status) if open == 0 => return Ok(number_of(status)),
+            Some(status) if to.iter().all(Option::is_none) => return Ok(number_of(status)),
             Some(status) => match tokio::time::timeout(LINGER, told.recv()).await {
                 Ok(next) => next,
                 Err(_) => return Ok(number_of(status)),
@@ -108,17 +109,18 @@ async fn pass(
             None => told.recv().await,
         };
         match next {
-            Some(Told::Taken) => taken.notify_one(),
+            // There may be no more input.
+            Some(Told::Taken { open }) => drop(taken.try_send(open)),
             Some(Told::Status(ended)) => status = Some(ended),
-            Some(Told::Output(_, bytes)) if bytes.is_empty() => open -= 1,
             Some(Told::Output(output, bytes)) => {
                 let stream = &mut to[output as usize - 1];
-                if let Some(writer) = stream
-                    && !write(writer, &bytes).await?
-                {
+                let Some(writer) = stream else { continue };
+                if bytes.is_empty() {
+                    *stream = None;
+                } else if !write(writer, &bytes).await? {
                     // The command learns of it as of a closed pipe.
                     speaker.say(Said::Close(output)).await;
-                    (*stream, open) = (None, open - 1);
+                    *stream = None;
                 }
             }
             None => return status.map(number_of).ok_or(ExecError::NoStatus),

@@ -200,7 +200,7 @@ async fn enter(
 ) -> Result<(Channel, Login), Cause> {
     let disks = prepared.disks();
     let Prepared { run_dir, control, keys, identity, config, program, .. } = prepared;
-    let Prepared { scans, programs, in_place, has_terminal, .. } = prepared;
+    let Prepared { scans, programs, in_place, needs_login, .. } = prepared;
     let login = Login::new(ssh_config(vmm, run_dir, control, keys, program).await?);
     let told = identity.randomness().then(&identity.names()).then(&disks);
     let talk = async |console: &mut Console| {
@@ -212,7 +212,7 @@ async fn enter(
             Some(scans) => scans.unchanged().await,
             None => true,
         };
-        if *has_terminal || !unchanged {
+        if *needs_login || !unchanged {
             login.master().await?;
         }
         Ok(unchanged)

@@ -231,7 +231,7 @@ mod tests {
             directories: Vec::new(),
             workspace: None,
             may_be_kept: false,
-            has_terminal: false,
+            needs_login: false,
             directory: None,
         };
         let host = Host {

@@ -19,13 +19,13 @@ use crate::session::Login;
 use crate::spec::VmName;
 use crate::sync::{pull, sftp_options};
 use crate::teardown::remains;
-use crate::vmm::Vmm;
+use crate::vmm::{Vmm, VmmError};
+
+/// How long a command that is killed may hold up the next one.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the guest may take to write out the workspace disk.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long the guest's agent may take to answer: a command may have killed it.
-const AGENT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A VM that runs commands. Dropping it kills the VM and removes its files, without keeping what
 /// was built; [`Guest::shutdown`] does it in order.
@@ -140,6 +140,8 @@ impl Guest {
         tokio::pin!(running);
         loop {
             tokio::select! {
+                // The command is there before a signal for it.
+                biased;
                 status = &mut running => return status.map_err(Cause::from),
                 error = &mut failure => return Err(error.into()),
                 signal = interrupt() => channel.signal(signal).await,
@@ -155,7 +157,12 @@ impl Guest {
         self.channel.signal(Signal::KILL).await;
         // Once another has run, it is gone.
         let next = step(&self.channel, "ending the command", ":".to_owned());
-        let killed = self.vmm.attend(async { next.await.map_err(Cause::from) }).await;
+        let next = async {
+            let ended = tokio::time::timeout(KILL_LIMIT, next).await;
+            let (what, seconds) = ("ending the command", KILL_LIMIT.as_secs());
+            Ok(ended.map_err(|_| VmmError::NoAnswer { what, seconds })??)
+        };
+        let killed = self.vmm.attend::<(), Cause>(next).await;
         killed.during(Stage::Command)
     }
 
@@ -282,12 +289,7 @@ impl Guest {
             return false;
         }
         let vmm = &mut self.vmm;
-        let freezing = async {
-            // Whether anybody is there is known soon; how long writing takes is not.
-            vmm.perform("looking for its agent", &Batch::new(), AGENT_LIMIT).await?;
-            vmm.perform("freezing the workspace disk", &freeze(), FREEZE_LIMIT).await
-        };
-        let frozen = freezing.await;
+        let frozen = vmm.perform("freezing the workspace disk", &freeze(), FREEZE_LIMIT).await;
         if let Err(error) = &frozen {
             self.prepared.events.detail(format!("what was built is not kept: {error}"));
         }

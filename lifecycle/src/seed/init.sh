@@ -65,10 +65,6 @@ mkdir -p /root/dev/pts /root/dev/shm
 mount -t devpts -o mode=620,gid=5,ptmxmode=666 devpts /root/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
 
-# sshd runs commands through root's shell, and bash takes several times longer to start than dash;
-# who asks for a shell gets bash all the same.
-[ -x /root/bin/dash ] && sed -i '/^root:/s#:[^:]*$#:/bin/dash#' /root/etc/passwd
-
 hostname "$HOSTNAME"
 echo "$HOSTNAME" >/root/etc/hostname
 printf '127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n' "$HOSTNAME" >/root/etc/hosts

@@ -1,13 +1,15 @@
 //! The process that runs a VM.
 //!
-//! [`qemu`] and [`firecracker`] are the backends, [`running`] is a VM of either; [`console`] reads
-//! what the guest prints; [`clock`] measures what an emulated guest cannot measure itself. A backend
+//! [`qemu`] and [`firecracker`] are the backends; [`launch`] starts either, [`running`] is a VM of
+//! either, [`end`] notices when it is one no more; [`console`] reads what the guest prints; [`clock`] measures what an emulated guest cannot measure itself. A backend
 //! computes what it tells its VMM as a value first, from one [`Config`], then applies it.
 
 pub(crate) mod clock;
 pub(crate) mod config;
 pub(crate) mod console;
+mod end;
 pub mod firecracker;
+mod launch;
 pub(crate) mod qemu;
 mod running;
 
@@ -117,6 +119,9 @@ pub enum VmmError {
     /// The guest gave up and said why.
     #[error("the guest gave up: {0}")]
     GaveUp(String),
+    /// The process of ours in the guest that runs commands is not there any more.
+    #[error("the guest's agent has ended: something in the guest killed it")]
+    Deserted,
     /// The guest switched itself off or rebooted.
     #[error("the guest switched itself off")]
     PoweredOff,

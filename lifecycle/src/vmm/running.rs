@@ -8,27 +8,20 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::process::{ExitStatus, Stdio};
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use command_fds::{CommandFdExt as _, FdMapping};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
-use tokio::sync::watch;
 
 use super::console::{Console, Sign};
-use super::firecracker::{self, Api, Setup};
-use super::qemu::qmp::{Qmp, Seen};
-use super::qemu::{self, BATCHES_FD, COMMANDS_FD, CONSOLE_FD, QMP_FD};
-use super::{Accelerator, Config, Memory, VmmError, log_path};
+use super::end::{End, failure};
+use super::launch::{self, Control, Process, ended};
+use super::{Accelerator, Config, Memory, VmmError, firecracker};
 use crate::agent::Batch;
 use crate::overlay::dm_snapshot;
-use crate::process::{last_lines, tie_to_parent};
 use crate::session::Endpoint;
 use crate::spec::VmmKind;
 
@@ -55,40 +48,6 @@ pub(crate) struct Vmm {
     memory: Memory,
 }
 
-/// How the VMM is spoken to.
-#[derive(Debug)]
-enum Control {
-    Qemu {
-        qmp: Qmp,
-        seen: watch::Receiver<Seen>,
-        /// The ports that lead to the agent, until they are used.
-        batches: Option<UnixStream>,
-        commands: Option<UnixStream>,
-    },
-    Firecracker {
-        api: Api,
-        setup: Box<Setup>,
-        signs: watch::Receiver<Sign>,
-        /// What tells when the root disk is lost, where that is a snapshot.
-        root: Option<dm_snapshot::Watch>,
-    },
-}
-
-/// The child itself, killed when dropped unless it was told to live on.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    lives_on: bool,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if !self.lives_on {
-            drop(self.child.start_kill());
-        }
-    }
-}
-
 impl Vmm {
     /// Starts the VMM and opens its control connection.
     ///
@@ -99,8 +58,8 @@ impl Vmm {
         may_outlive: bool,
     ) -> Result<Self, VmmError> {
         let launched = match config.vmm {
-            VmmKind::Qemu => launch_qemu(config, run_dir, may_outlive).await,
-            VmmKind::Firecracker => launch_firecracker(config, run_dir, may_outlive).await,
+            VmmKind::Qemu => launch::qemu(config, run_dir, may_outlive).await,
+            VmmKind::Firecracker => launch::firecracker(config, run_dir, may_outlive).await,
         };
         let (process, console, control) = launched?;
         Ok(Self {
@@ -263,7 +222,10 @@ impl Vmm {
                 commands.take().ok_or_else(|| VmmError::Control(ErrorKind::NotConnected.into()))
             }
             Control::Firecracker { setup, .. } => {
-                firecracker::connect_to(setup.home.dir(), firecracker::COMMANDS).await
+                let connecting = firecracker::connect_to(setup.home.dir(), firecracker::COMMANDS);
+                let (what, seconds) = (FINDING, AGENT_LIMIT.as_secs());
+                let connected = tokio::time::timeout(AGENT_LIMIT, connecting).await;
+                connected.map_err(|_| VmmError::NoAnswer { what, seconds })?
             }
         }
     }
@@ -304,6 +266,12 @@ impl Vmm {
             End::FullDisk(node) => return VmmError::HostDiskFull(node),
             End::Stopped => return self.last_words(VmmError::PoweredOff),
             End::Exited(status) => status,
+            End::Deserted => {
+                match tokio::time::timeout(LAST_BREATH, self.process.child.wait()).await {
+                    Ok(Ok(status)) => status,
+                    _ => return self.last_words(VmmError::Deserted),
+                }
+            }
         };
         // What the guest printed last may still be in the socket.
         let _ = tokio::time::timeout(LAST_BREATH, self.console.drained()).await;
@@ -321,138 +289,4 @@ impl Vmm {
             Sign::Booting | Sign::Ready | Sign::PoweredOff => general,
         }
     }
-}
-
-/// How a VM stops being usable.
-enum End {
-    Exited(ExitStatus),
-    /// The guest has stopped, and its VMM does not end with it.
-    Stopped,
-    FullDisk(String),
-}
-
-type Launched = (Process, Console, Control);
-
-async fn launch_qemu(
-    config: &Config,
-    run_dir: &Utf8Path,
-    may_outlive: bool,
-) -> Result<Launched, VmmError> {
-    let (console, console_theirs) = pair()?;
-    let (control, control_theirs) = pair()?;
-    let (batches, batches_theirs) = pair()?;
-    let (commands, commands_theirs) = pair()?;
-    let descriptors = vec![
-        FdMapping { parent_fd: control_theirs, child_fd: QMP_FD },
-        FdMapping { parent_fd: console_theirs, child_fd: CONSOLE_FD },
-        FdMapping { parent_fd: batches_theirs, child_fd: BATCHES_FD },
-        FdMapping { parent_fd: commands_theirs, child_fd: COMMANDS_FD },
-    ];
-    let mut command = Command::new(&config.program);
-    command.args(qemu::args(config)).stdin(Stdio::null()).stdout(Stdio::null());
-    command.fd_mappings(descriptors).map_err(std::io::Error::other)?;
-    let mut process = spawn(command, run_dir, may_outlive)?;
-    let (output, input) = console.into_split();
-    let console = Console::follow(output, input, None);
-    let qmp = tokio::select! {
-        qmp = Qmp::negotiate(control) => qmp,
-        status = process.child.wait() => return Err(ended(status?, run_dir, qemu::PROGRAM)),
-    };
-    let qmp = match qmp {
-        Ok(qmp) => qmp,
-        Err(VmmError::Control(_)) => {
-            return Err(ended(process.child.wait().await?, run_dir, qemu::PROGRAM));
-        }
-        Err(error) => return Err(error),
-    };
-    let seen = qmp.seen();
-    let (batches, commands) = (Some(batches), Some(commands));
-    Ok((process, console, Control::Qemu { qmp, seen, batches, commands }))
-}
-
-async fn launch_firecracker(
-    config: &Config,
-    run_dir: &Utf8Path,
-    may_outlive: bool,
-) -> Result<Launched, VmmError> {
-    let (console, console_theirs) = pair()?;
-    let home = config.home.dir();
-    let arrival = firecracker::arrival(home)?;
-    let mut command = firecracker::command(config, run_dir)?;
-    command.stdin(console_theirs.try_clone()?).stdout(console_theirs);
-    let mut process = spawn(command, run_dir, may_outlive)?;
-    let (output, input) = console.into_split();
-    let log = fs::File::create(&config.console_log)?.into_parts().0;
-    let console = Console::follow(output, input, Some(log));
-    let api = match firecracker::connect(&mut process.child, arrival, home).await {
-        Err(VmmError::Ended { status, .. }) => {
-            return Err(ended(status, run_dir, firecracker::PROGRAM));
-        }
-        api => api?,
-    };
-    let (setup, signs) = (Box::new(Setup::of(config)), console.signs());
-    Ok((process, console, Control::Firecracker { api, setup, signs, root: None }))
-}
-
-/// Starts the process; what it writes to standard error goes to its log. The command, which holds
-/// the child's ends of sockets, goes: without it they close with the child.
-fn spawn(mut command: Command, run_dir: &Utf8Path, may_outlive: bool) -> Result<Process, VmmError> {
-    let log = fs::OpenOptions::new().create(true).append(true).open(log_path(run_dir))?;
-    command.stderr(log.into_parts().0);
-    if may_outlive {
-        command.process_group(0);
-    } else {
-        tie_to_parent(&mut command);
-    }
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let child = command.spawn().map_err(|source| VmmError::Start { program, source })?;
-    Ok(Process { child, lives_on: false })
-}
-
-/// Waits for the end.
-async fn failure(child: &mut Child, control: &mut Control) -> End {
-    let told = async {
-        let end = match control {
-            Control::Qemu { seen, .. } => {
-                let seen = seen.wait_for(|seen| seen.full_disk.is_some()).await;
-                seen.ok().and_then(|seen| seen.full_disk.clone()).map(End::FullDisk)
-            }
-            Control::Firecracker { signs, root, .. } => {
-                let off = |sign: &Sign| matches!(sign, Sign::PoweredOff | Sign::GaveUp(_));
-                let lost = async {
-                    match root {
-                        Some(root) => root.lost().await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    stopped = signs.wait_for(off) => stopped.ok().map(|_| End::Stopped),
-                    () = lost => Some(End::FullDisk("root".to_owned())),
-                }
-            }
-        };
-        match end {
-            Some(end) => end,
-            // Nobody is there any more who would tell: the process's end is what counts.
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        status = child.wait() => End::Exited(status.unwrap_or_default()),
-        end = told => end,
-    }
-}
-
-/// The VMM's end, with what it wrote.
-fn ended(status: ExitStatus, run_dir: &Utf8Path, program: &str) -> VmmError {
-    let text = fs::read(log_path(run_dir)).unwrap_or_default();
-    let stderr = last_lines(&String::from_utf8_lossy(&text), 5);
-    VmmError::Ended { status, stderr: stderr.replace(&format!("{program}: "), "") }
-}
-
-/// A connected pair: ours for the runtime, theirs for the child.
-fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
-    let (ours, theirs) = StdUnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(ours)?, theirs.into()))
 }

@@ -170,3 +170,42 @@ async fn a_command_that_is_too_long_is_refused() {
     let long = capture(&channel, &sh(&"x".repeat(256 << 10))).await;
     assert!(matches!(long, Err(ExecError::TooLong { .. })), "{long:?}");
 }
+
+#[tokio::test]
+async fn both_streams_end_although_one_is_closed_early() {
+    let (channel, _agent) = agent();
+    let (closed, _) = tokio::io::duplex(64);
+    let mut stderr = Vec::new();
+    let streams = Streams { stdin: None, stdout: Box::new(closed), stderr: Box::new(&mut stderr) };
+    let began = std::time::Instant::now();
+    let command = sh("echo lost; exec >&-; sleep 0.1; echo told >&2");
+    let status = run(&channel, &command, streams).await.unwrap();
+    assert!(began.elapsed() < LINGER, "waited for an end that had been told");
+    assert_eq!((status, &stderr[..]), (0, &b"told\n"[..]));
+}
+
+#[tokio::test]
+async fn after_the_agents_end_nothing_is_started() {
+    let (channel, mut agent) = agent();
+    agent.kill().await.unwrap();
+    let ended = async {
+        // The first may be sent before the end is seen.
+        drop(capture(&channel, &sh("true")).await);
+        capture(&channel, &sh("true")).await
+    };
+    let ended = tokio::time::timeout(LIMIT, ended).await.expect("the end is told");
+    assert!(matches!(ended, Err(ExecError::NoStatus)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_command_leads_nothing_and_holds_nothing_but_its_streams() {
+    let (channel, _agent) = agent();
+    let script = "cut -d ' ' -f 1,5,6 /proc/self/stat; ls /proc/self/fd";
+    let (_, stdout, _) = told(&channel, script).await;
+    let stdout = String::from_utf8(stdout).unwrap();
+    let (stat, files) = stdout.split_once('\n').unwrap();
+    let [pid, group, session] = stat.split(' ').collect::<Vec<_>>()[..] else { panic!("{stat}") };
+    assert!(group == session && group != pid, "{stat}");
+    // The fourth is the directory itself.
+    assert_eq!(files, "0\n1\n2\n3\n");
+}

@@ -28,6 +28,8 @@ pub(crate) struct Qmp {
 pub(crate) struct Seen {
     /// The node whose disk could not grow on the host.
     pub(crate) full_disk: Option<String>,
+    /// Whether the guest's agent has left one of its ports.
+    pub(crate) agent_ended: bool,
     /// The status of the state's transfer: `active`, `completed`, `failed`, …
     migration: Option<String>,
 }
@@ -156,6 +158,9 @@ async fn read_messages(
             Some("BLOCK_IO_ERROR") if data["nospace"] == true => {
                 let node = data["node-name"].as_str().unwrap_or("root").to_owned();
                 seen.send_modify(|seen| seen.full_disk = Some(node));
+            }
+            Some("VSERPORT_CHANGE") => {
+                seen.send_modify(|seen| seen.agent_ended |= data["open"] == false);
             }
             Some("MIGRATION") => {
                 let status = data["status"].as_str().map(str::to_owned);
