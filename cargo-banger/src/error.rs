@@ -127,7 +127,8 @@ fn code_of(cause: &Cause, stage: Stage) -> u8 {
         Cause::RunDir(RunDirError::NameTaken(_))
         | Cause::NoSuchVm(_)
         | Cause::Network(NetworkError::NoNetwork(_))
-        | Cause::Vmm(VmmError::Unsupported { .. }) => exit_code::USAGE,
+        | Cause::Vmm(VmmError::Unsupported { .. })
+        | Cause::Exec(ExecError::TooLong { .. } | ExecError::ZeroByte) => exit_code::USAGE,
         Cause::Vmm(VmmError::Start { .. } | VmmError::Version { .. }) | Cause::Network(_) => {
             exit_code::HOST_NOT_READY
         }

@@ -54,6 +54,8 @@ struct Ready {
 /// The command under way, or the last one.
 struct Command {
     number: u32,
+    /// Its leader's process, and its own; 0 where there is none.
+    leader: usize,
     process: usize,
     /// Readable when it has ended; `None` once that was told.
     end: Option<File>,
@@ -72,6 +74,7 @@ impl Command {
     const fn none() -> Self {
         Self {
             number: 0,
+            leader: 0,
             process: 0,
             end: None,
             input: None,
@@ -148,21 +151,29 @@ impl Command {
         }
     }
 
-    /// Signals its group, if there was one.
+    /// Signals its group, if there was one, and the one that it may have made for itself.
     fn signal(&self, signal: usize) {
-        if self.process > 0 {
-            // Nobody of the group may be left.
-            let _ = process::kill(-(self.process as isize), signal);
+        if self.leader == 0 {
+            return;
+        }
+        let own = match process::group_of(self.process) {
+            Ok(group) if self.process > 0 && self.end.is_some() => group,
+            _ => self.leader,
+        };
+        // Nobody of a group may be left.
+        let _ = process::kill(-(self.leader as isize), signal);
+        if own != self.leader {
+            let _ = process::kill(-(own as isize), signal);
         }
     }
 
     /// Ends it, if it has not ended yet. Its leader is never held up, whatever the command is about.
     fn end(&mut self) -> Result<(), Errno> {
-        if self.end.take().is_some() {
+        if self.end.is_some() {
             self.signal(KILL);
-            process::wait(self.process)?;
+            process::wait(self.leader)?;
         }
-        self.process = 0;
+        (self.leader, self.process, self.end) = (0, 0, None);
         Ok(())
     }
 
@@ -171,22 +182,26 @@ impl Command {
         let (output, its_output) = File::pipe()?;
         let (error, its_error) = File::pipe()?;
         let (leads, leading) = File::pipe()?;
+        let streams = [&its_input, &its_output, &its_error];
+        // Whoever it becomes may open them anew.
+        streams.into_iter().try_for_each(|stream| stream.allow_all())?;
         input.never_wait()?;
-        let process = process::fork()?;
-        if process == 0 {
-            let status = lead(asked, [&its_input, &its_output, &its_error], leading);
+        let leader = process::fork()?;
+        if leader == 0 {
+            let status = lead(asked, streams, leading);
             process::exit(status.unwrap_or(NOT_STARTED as usize));
         }
-        // By the time that it can be signalled, there is its group.
+        // By the time that it can be signalled, it is there and minds what is sent to its group.
         drop(leading);
-        leads.read(&mut [0])?;
-        self.process = process;
-        match File::process(process) {
+        let mut told = [0; size_of::<usize>()];
+        leads.read(&mut told)?;
+        (self.leader, self.process) = (leader, usize::from_ne_bytes(told));
+        match File::process(leader) {
             Ok(end) => self.end = Some(end),
             Err(error) => {
                 self.signal(KILL);
-                process::wait(process)?;
-                self.process = 0;
+                process::wait(leader)?;
+                (self.leader, self.process) = (0, 0);
                 return Err(error);
             }
         }
@@ -215,7 +230,7 @@ impl Command {
         if self.missed || (end.is_ready() && self.end.take().is_some()) {
             let status = match core::mem::take(&mut self.missed) {
                 true => NOT_STARTED << 8,
-                false => process::wait(self.process)?,
+                false => process::wait(self.leader)?,
             };
             let status = status.to_le_bytes();
             outbox.room()[..status.len()].copy_from_slice(&status);
@@ -244,10 +259,11 @@ const NOT_STARTED: i32 = 126;
 fn lead(asked: &[u8], streams: [&File; 3], leading: File) -> Result<usize, Errno> {
     process::lead_session()?;
     // What is sent to the group is for the command.
-    process::react_to_all(Reaction::Ignore)?;
-    drop(leading);
+    process::react_to_all(Reaction::Ignore);
     let command = process::fork()?;
     if command == 0 {
+        process::react_to_all(Reaction::Default);
+        leading.write_all(&process::own()?.to_ne_bytes());
         set_apart(streams)?;
         return Ok(program::become_it(asked));
     }
@@ -262,7 +278,6 @@ fn set_apart(streams: [&File; 3]) -> Result<(), Errno> {
         stream.become_stream(number)?;
     }
     process::close_from(streams.len())?;
-    process::react_to_all(Reaction::Default)?;
     // The guest may be without /proc by now.
     let _ = process::be_worth(&Worth::Command);
     Ok(())

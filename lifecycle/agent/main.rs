@@ -99,6 +99,10 @@ unsafe extern "C" fn run(stack: *const usize) -> ! {
         }
     }
     take_batches(console);
+    // Who is reached elsewhere minds no console that was hung up.
+    while way.is_some() {
+        system::sleep_ms(u64::from(u32::MAX));
+    }
     process::exit(0)
 }
 

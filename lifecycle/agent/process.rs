@@ -31,13 +31,13 @@ pub enum Reaction {
 pub const KILL: usize = 9;
 pub const PIPE: usize = 13;
 
-/// What ends a process that does not mind it, and may be sent to a command's group: HUP, INT, QUIT,
-/// USR1, USR2, PIPE, ALRM and TERM.
-const ENDING: [usize; 8] = [1, 2, 3, 10, 12, PIPE, 14, 15];
-
-/// Decides what this process does about all that may end it.
-pub fn react_to_all(reaction: Reaction) -> Result<(), Errno> {
-    ENDING.into_iter().try_for_each(|signal| react(signal, reaction))
+/// Decides what this process does about every signal but its children's ends, where it can decide.
+pub fn react_to_all(reaction: Reaction) {
+    const CHILD: usize = 17;
+    const LAST: usize = 31;
+    for signal in (1..=LAST).filter(|signal| *signal != CHILD) {
+        let _ = react(signal, reaction);
+    }
 }
 
 /// Decides what this process does about a signal.
@@ -46,6 +46,16 @@ pub fn react(signal: usize, reaction: Reaction) -> Result<(), Errno> {
     let action = [reaction as usize, 0, 0, 0];
     let mask = size_of::<u64>();
     call(number::RT_SIGACTION, [signal, action.as_ptr() as usize, 0, mask, 0]).map(drop)
+}
+
+/// This process.
+pub fn own() -> Result<usize, Errno> {
+    call(number::GETPID, [0; 5])
+}
+
+/// The group that a process is in.
+pub fn group_of(process: usize) -> Result<usize, Errno> {
+    call(number::GETPGID, [process, 0, 0, 0, 0])
 }
 
 /// Sends a signal to a process; to the group of that number where it is negative.

@@ -22,6 +22,7 @@ pub mod number {
     pub const RT_SIGACTION: usize = 13;
     pub const IOCTL: usize = 16;
     pub const NANOSLEEP: usize = 35;
+    pub const GETPID: usize = 39;
     pub const SOCKET: usize = 41;
     pub const BIND: usize = 49;
     pub const LISTEN: usize = 50;
@@ -32,7 +33,9 @@ pub mod number {
     pub const KILL: usize = 62;
     pub const FCNTL: usize = 72;
     pub const CHDIR: usize = 80;
+    pub const FCHMOD: usize = 91;
     pub const SETSID: usize = 112;
+    pub const GETPGID: usize = 121;
     pub const SYNC: usize = 162;
     pub const MOUNT: usize = 165;
     pub const SETHOSTNAME: usize = 170;
@@ -59,6 +62,7 @@ pub mod number {
     pub const SYMLINKAT: usize = 36;
     pub const MOUNT: usize = 40;
     pub const CHDIR: usize = 49;
+    pub const FCHMOD: usize = 52;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
     pub const PIPE2: usize = 59;
@@ -71,8 +75,10 @@ pub mod number {
     pub const CLOCK_SETTIME: usize = 112;
     pub const KILL: usize = 129;
     pub const RT_SIGACTION: usize = 134;
+    pub const GETPGID: usize = 155;
     pub const SETSID: usize = 157;
     pub const SETHOSTNAME: usize = 161;
+    pub const GETPID: usize = 172;
     pub const SOCKET: usize = 198;
     pub const BIND: usize = 200;
     pub const LISTEN: usize = 201;
@@ -184,6 +190,11 @@ impl File {
         const NONBLOCK: usize = 0o4000;
         let flags = call(number::FCNTL, [self.0, F_GETFL, 0, 0, 0])?;
         call(number::FCNTL, [self.0, F_SETFL, flags | NONBLOCK, 0, 0]).map(drop)
+    }
+
+    /// Lets everybody open it by its name in `/proc`.
+    pub fn allow_all(&self) -> Result<(), Errno> {
+        call(number::FCHMOD, [self.0, 0o666, 0, 0, 0]).map(drop)
     }
 
     /// What to wait for on this file.

@@ -120,7 +120,9 @@ pub enum VmmError {
     #[error("the guest gave up: {0}")]
     GaveUp(String),
     /// The process of ours in the guest that runs commands is not there any more.
-    #[error("the guest's agent has ended: something in the guest killed it")]
+    #[error(
+        "the guest's agent has ended: something in the guest killed it, or the guest is shutting down"
+    )]
     Deserted,
     /// The guest switched itself off or rebooted.
     #[error("the guest switched itself off")]

@@ -122,6 +122,34 @@ async fn a_signal_is_not_behind_input_that_is_not_read() {
 }
 
 #[tokio::test]
+async fn a_signal_right_behind_the_command_is_not_lost() {
+    let (channel, _agent) = agent();
+    for _ in 0..20 {
+        let command = program(["sleep", "600"]);
+        let running = tokio::time::timeout(LIMIT, capture(&channel, &command));
+        // The command is sent first.
+        let (ended, ()) = tokio::join!(biased; running, channel.signal(Signal::TERM));
+        assert_eq!(ended.expect("the signal arrives").unwrap().0, 128 + 15);
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_makes_a_group_of_its_own_is_signalled_too() {
+    let (channel, _agent) = agent();
+    let (ready, mut told) = tokio::io::duplex(64);
+    let streams =
+        Streams { stdin: None, stdout: Box::new(ready), stderr: Box::new(tokio::io::sink()) };
+    let command = program(["timeout", "600", "sh", "-c", "echo ready; sleep 600"]);
+    let signalling = async {
+        told.read_u8().await.unwrap();
+        channel.signal(Signal::TERM).await;
+    };
+    let both = async { tokio::join!(run(&channel, &command, streams), signalling) };
+    let (status, ()) = tokio::time::timeout(LIMIT, both).await.expect("the signal arrives");
+    assert_ne!(status.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn output_that_nobody_reads_is_a_closed_pipe() {
     let (channel, _agent) = agent();
     let (closed, _) = tokio::io::duplex(64);
