@@ -47,6 +47,8 @@ async fn one(session: &mut Session<'_>) -> Result<(), CommandError> {
         () = session.serve(&mut requests, replies) => {}
         _ = interrupts.next() => {}
     }
+    // It ends once nobody sends anything, events neither.
+    session.listen(None);
     // Nobody may be reading any more.
     drop(writing.await);
     Ok(())

@@ -95,7 +95,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn listen(&self, replies: Option<Replies>) {
+    /// Has events go to whoever is served now.
+    pub(super) fn listen(&self, replies: Option<Replies>) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = replies;
     }
 

@@ -169,6 +169,18 @@ fn nothing_is_left_after_ctrl_c() {
     env.gone();
 }
 
+/// As who ends all processes of a job in order does.
+#[test]
+fn nothing_is_left_of_a_supervisor_that_is_told_to_end() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let waits = waits(&env, binary(&env));
+    let parent = waits.id().to_string();
+    let told = std::process::Command::new("pkill").args(["-TERM", "-P", &parent]).status();
+    assert!(told.unwrap().success());
+    waits.finish().code(101);
+    env.gone();
+}
+
 /// nextest kills the test's process group.
 #[test]
 fn nothing_is_left_of_a_test_that_nextest_kills() {

@@ -133,6 +133,11 @@ impl Program {
 }
 
 impl Running {
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until standard output contains a text that earlier waits have
     /// not gone by; returns all there is so far.
     pub(crate) fn wait_for_stdout(&mut self, text: &str) -> String {
