@@ -41,18 +41,22 @@ impl Errand {
     /// Starts the VM, runs the command, and takes the VM down. Returns the command's status.
     pub(crate) async fn run(
         self,
-        request: Request,
+        mut request: Request,
         context: &Context,
         mut interrupts: Interrupts,
     ) -> Result<u8, CommandError> {
         let Self { command, fetches, keep, timings } = self;
         let timeout = request.settings.timeout;
+        let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        if on_terminal || !fetches.is_empty() {
+            request.expect_login();
+        }
         let mut guest = tokio::select! {
             guest = request.start(context) => guest?,
             _ = interrupts.next() => return Err(CommandError::interrupted()),
         };
         context.reporter.clear();
-        let outcome = command_in(&mut guest, command, timeout, &mut interrupts).await;
+        let outcome = command_in(&mut guest, command, on_terminal, timeout, &mut interrupts).await;
         let fetched = fetch_all(&mut guest, &fetches, &outcome).await;
         let failed = !matches!(outcome, Ok(0)) || fetched.is_err();
         let ended = if keep == Keep::Always || (keep == Keep::OnFailure && failed) {
@@ -68,20 +72,16 @@ impl Errand {
     }
 }
 
-/// Whether we are on a terminal, both ways.
-pub(crate) fn has_terminal() -> bool {
-    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
-}
-
 /// Runs the command on the terminal where there is one, else over pipes.
 async fn command_in(
     guest: &mut Guest,
     command: GuestCommand,
+    on_terminal: bool,
     timeout: Option<Duration>,
     interrupts: &mut Interrupts,
 ) -> Result<u8, CommandError> {
     let running = async {
-        if has_terminal() {
+        if on_terminal {
             return Ok(guest.run_on_terminal(command).await?);
         }
         let streams = Streams {

@@ -11,7 +11,7 @@
 
 use crate::frames::{Frame, Inbox, Outbox, PIECE, said, told};
 use crate::process::{self, KILL, Reaction, Worth};
-use crate::program;
+use crate::program::{self, CANNOT};
 use crate::system::{self, AGAIN, Errno, File, INVALID, Poll};
 
 /// Standard output and error, in the order of their numbers.
@@ -189,7 +189,7 @@ impl Command {
         let leader = process::fork()?;
         if leader == 0 {
             let status = lead(asked, streams, leading);
-            process::exit(status.unwrap_or(NOT_STARTED as usize));
+            process::exit(status.unwrap_or(CANNOT));
         }
         // By the time that it can be signalled, it is there and minds what is sent to its group.
         drop(leading);
@@ -229,7 +229,7 @@ impl Command {
         }
         if self.missed || (end.is_ready() && self.end.take().is_some()) {
             let status = match core::mem::take(&mut self.missed) {
-                true => NOT_STARTED << 8,
+                true => (CANNOT << 8) as i32,
                 false => process::wait(self.leader)?,
             };
             let status = status.to_le_bytes();
@@ -250,9 +250,6 @@ impl Command {
         }
     }
 }
-
-/// The status of a command for which there is no process, as shells have it for what they cannot start.
-const NOT_STARTED: i32 = 126;
 
 /// Leads the session and the group of a command, and waits for it: a command is no leader, which may
 /// not do all that others may. Returns its status, as a shell has it.

@@ -20,7 +20,7 @@ const NO_DIRECTORY: Errno = 20;
 const SHELL: &CStr = c"/bin/sh";
 
 /// The statuses that shells give to what they cannot start.
-const CANNOT: usize = 126;
+pub const CANNOT: usize = 126;
 const MISSING: usize = 127;
 
 /// Addresses, as the kernel takes them: a shell's, those of words and those of variables, both ended by

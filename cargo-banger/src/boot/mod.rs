@@ -31,8 +31,6 @@ pub(crate) struct Wish {
     /// Whether to build the image anew first.
     pub(crate) rebuild: bool,
     pub(crate) may_be_kept: bool,
-    /// Whether what it runs will be on our terminal, or files are to be brought back.
-    pub(crate) needs_login: bool,
     /// An executable of the host that the guest is to run.
     pub(crate) program: Option<Utf8PathBuf>,
     /// Whether a single test is all that it runs, which has one core of the host to itself where as
@@ -88,8 +86,8 @@ impl Request {
     /// Checks flags, settings and files, and clears what dead runs left. Nothing boots before all
     /// of it is right.
     pub(crate) async fn check(context: &Context, wish: Wish) -> Result<Self, CommandError> {
-        let Wish { flags, name, rebuild, may_be_kept, needs_login, .. } = wish;
-        let Wish { program, single_test, toolchain, builds, .. } = wish;
+        let Wish { flags, name, rebuild, may_be_kept, program, single_test, toolchain, builds } =
+            wish;
         let began = std::time::Instant::now();
         context.events.send(Event::Started { stage: Stage::Check });
         let workspace = Workspace::load(&context.directory, &context.cargo).await;
@@ -115,7 +113,7 @@ impl Request {
             workspace,
             rebuild,
             may_be_kept,
-            needs_login,
+            needs_login: false,
             program,
             toolchain,
             builds,
@@ -128,6 +126,11 @@ impl Request {
             let ram = Ram::try_from(RAM_FOR_CARGO).expect("the default is within range");
             self.settings.spec.ram = ram;
         }
+    }
+
+    /// Has the login made beside the start: a terminal needs SSH, and files to be brought back.
+    pub(crate) fn expect_login(&mut self) {
+        self.needs_login = true;
     }
 
     /// When the settings want the VM left running.

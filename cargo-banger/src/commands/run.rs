@@ -9,7 +9,7 @@ use crate::boot::{Request, Wish};
 use crate::cli::RunArgs;
 use crate::context::Context;
 use crate::env;
-use crate::errand::{Errand, Fetch, Keep, has_terminal};
+use crate::errand::{Errand, Fetch, Keep};
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
 
@@ -19,7 +19,6 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, CommandE
     let mut wish = Wish::of(&args.vm);
     wish.flags.extend(args.limits.flags());
     wish.may_be_kept = args.keep;
-    wish.needs_login = has_terminal() || !fetches.is_empty();
     let mut request = Request::check(context, wish).await?;
     if runs_cargo(&args.command) {
         request.expect_cargo();

@@ -20,11 +20,11 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
     }
     let mut interrupts = Interrupts::listen()?;
     let has_terminal = std::io::stdin().is_terminal();
-    let mut request = Request::check(
-        context,
-        Wish { may_be_kept: args.keep, needs_login: has_terminal, ..Wish::of(&args.vm) },
-    )
-    .await?;
+    let mut request =
+        Request::check(context, Wish { may_be_kept: args.keep, ..Wish::of(&args.vm) }).await?;
+    if has_terminal {
+        request.expect_login();
+    }
     request.expect_cargo();
     let command = GuestCommand::login_shell()
         .directory(request.directory(context))

@@ -24,13 +24,13 @@ use crate::session::SessionError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecError {
-    /// The connection is gone.
+    /// There is no SSH connection.
     #[error("cannot open a session in the guest")]
     Session(#[from] SessionError),
     /// A stream of ours failed.
     #[error("cannot pass the command's streams on")]
     Io(#[from] io::Error),
-    /// The session ended without a status.
+    /// The connection to the agent ended.
     #[error("the connection to the guest's agent ended before the command did")]
     NoStatus,
     /// A word or a variable holds a zero byte, which ends a text for Linux.

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant, SystemTime};
 use super::boot_set::BootSet;
 use super::ready::{ssh_config, wait_for_systemd};
 use super::slots::Slots;
-use super::workspace_mount::{MOUNT_LIMIT, MOUNTING, Scans};
 use super::{Guest, Prepared, stages};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error, in_full};
@@ -191,8 +190,8 @@ impl Booted {
     }
 }
 
-/// Has the guest take on its identity and mount its disks, and logs in meanwhile where something has
-/// to be sent or a terminal is waiting.
+/// Has the guest take on its identity and mount its disks, and logs in meanwhile where SSH will be
+/// needed.
 async fn enter(
     vmm: &mut Vmm,
     prepared: &mut Prepared,
@@ -200,7 +199,7 @@ async fn enter(
 ) -> Result<(Channel, Login), Cause> {
     let disks = prepared.disks();
     let Prepared { run_dir, control, keys, identity, config, program, .. } = prepared;
-    let Prepared { scans, programs, in_place, needs_login, .. } = prepared;
+    let Prepared { scans, needs_login, .. } = prepared;
     let login = Login::new(ssh_config(vmm, run_dir, control, keys, program).await?);
     let told = identity.randomness().then(&identity.names()).then(&disks);
     let talk = async |console: &mut Console| {
@@ -215,21 +214,13 @@ async fn enter(
         if *needs_login || !unchanged {
             login.master().await?;
         }
-        Ok(unchanged)
+        Ok(())
     };
     let both = async |console: &mut Console| tokio::try_join!(talk(console), logging_in);
-    let ((), unchanged) = vmm.converse(both).await?;
+    vmm.converse(both).await?;
     let channel = Channel::over(vmm.commands().await?);
     if cold && config.spec.init == Init::Systemd {
         vmm.attend(wait_for_systemd(&channel)).await?;
-    }
-    // A process 1 still at work may yet mount something over it.
-    if unchanged && !cold && !*in_place {
-        let told = scans.as_ref().map(Scans::mounts).unwrap_or_default().then(programs);
-        if !told.is_empty() {
-            vmm.perform(MOUNTING, &told, MOUNT_LIMIT).await?;
-        }
-        *in_place = true;
     }
     Ok((channel, login))
 }

@@ -97,7 +97,9 @@ impl Guest {
         }
         if !self.prepared.in_place {
             let told = mounts.then(&self.prepared.programs);
-            self.vmm.perform(MOUNTING, &told, MOUNT_LIMIT).await?;
+            if !told.is_empty() {
+                self.vmm.perform(MOUNTING, &told, MOUNT_LIMIT).await?;
+            }
         }
         Ok(sent)
     }

@@ -89,16 +89,8 @@ pub(crate) fn hold() -> Batch {
 pub(crate) fn surroundings(path: &[camino::Utf8PathBuf], offline: bool) -> Vec<(String, OsString)> {
     let path = path.iter().map(|dir| format!("{dir}:")).collect::<String>();
     let path = format!("{path}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    let online = [
-        ("PATH", path.as_str()),
-        ("HOME", "/root"),
-        ("USER", "root"),
-        ("LOGNAME", "root"),
-        ("SHELL", "/bin/bash"),
-        ("CARGO_HOME", CARGO_HOME),
-    ];
-    let offline = offline.then_some(("CARGO_NET_OFFLINE", "true"));
-    let all = online.into_iter().chain(offline);
+    let login = [("PATH", path.as_str()), ("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")];
+    let all = login.into_iter().chain(ours(offline));
     all.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
@@ -108,11 +100,17 @@ pub(crate) fn profile(path: &[camino::Utf8PathBuf], offline: bool) -> String {
     for dir in path.iter().rev() {
         let _ = writeln!(text, "PATH={}:$PATH", quote(dir.as_str()));
     }
-    let _ = writeln!(text, "export PATH SHELL=/bin/bash CARGO_HOME={CARGO_HOME}");
-    if offline {
-        text.push_str("export CARGO_NET_OFFLINE=true\n");
+    text.push_str("export PATH\n");
+    for (name, value) in ours(offline) {
+        let _ = writeln!(text, "export {name}={value}");
     }
     text
+}
+
+/// The variables that banger sets in every guest.
+fn ours<'a>(offline: bool) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let offline = offline.then_some(("CARGO_NET_OFFLINE", "true"));
+    [("SHELL", "/bin/bash"), ("CARGO_HOME", CARGO_HOME)].into_iter().chain(offline)
 }
 
 /// Marks 16 random bytes as a random UUID (RFC 9562, version 4).
