@@ -174,9 +174,7 @@ fn nothing_is_left_after_ctrl_c() {
 fn nothing_is_left_of_a_supervisor_that_is_told_to_end() {
     let Some(env) = TestEnvironment::sharing_images(1) else { return };
     let waits = waits(&env, binary(&env));
-    let parent = waits.id().to_string();
-    let told = std::process::Command::new("pkill").args(["-TERM", "-P", &parent]).status();
-    assert!(told.unwrap().success());
+    assert_eq!(waits.signal_children(Signal::TERM), 1);
     waits.finish().code(101);
     env.gone();
 }

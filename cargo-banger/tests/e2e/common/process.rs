@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// How long a program may take unless its test says otherwise. Emulated guests on a busy host are
@@ -133,9 +134,14 @@ impl Program {
 }
 
 impl Running {
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    /// Sends a signal to each of its children; how many those were.
+    pub(crate) fn signal_children(&self, signal: Signal) -> usize {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let children =
+            threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")));
+        let children = children.collect::<Result<String, _>>().unwrap();
+        let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        children.map(|pid| kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap()).count()
     }
 
     /// Waits until standard output contains a text that earlier waits have
