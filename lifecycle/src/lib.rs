@@ -15,6 +15,8 @@ pub use banger_protocol::spec;
 
 // Child processes that cannot outlive us.
 pub mod process;
+// What device-mapper has on this host.
+mod device_mapper;
 // Paths on disk, locks, and the record of each VM.
 pub mod rundir;
 // Executables of the host, and what they need where they run.

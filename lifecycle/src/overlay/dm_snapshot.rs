@@ -22,12 +22,11 @@ use std::process::Command;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
-use super::dm_events::Events;
 use super::loop_device::LoopDevice;
 use super::{Access, OverlayError};
+use crate::device_mapper::{self, Events};
 use crate::process::{ToolError, find_program, run_tool, run_tool_here, system_program};
 use crate::rundir::RunDir;
-use crate::rundir::record::mapped_device;
 
 /// Bytes that are copied at the first write to any of them.
 const CHUNK: u64 = 4096;
@@ -163,12 +162,12 @@ impl Drop for Snapshot {
 
 /// Removes devices, those of them that are there, in order; waits for who is about to close one.
 pub(crate) fn remove(devices: &[String]) -> Result<(), ToolError> {
-    for device in devices.iter().filter(|device| mapped_device(device).is_some()) {
+    for device in devices.iter().filter(|device| device_mapper::node(device).is_some()) {
         let mut remove = Command::new(system_program(PROGRAM));
         remove.args(["remove", "--retry", device]);
         match run_tool_here(&mut remove, "") {
             // Somebody who was killed may have had it removed just now.
-            Err(error) if mapped_device(device).is_some() => return Err(error),
+            Err(error) if device_mapper::node(device).is_some() => return Err(error),
             _ => {}
         }
     }
@@ -184,7 +183,7 @@ fn create(run: &RunDir, name: &str, table: &str, access: Access) -> Result<Utf8P
     }
     run_tool_here(run.held_by(&mut create), table)?;
     let gone = || io::Error::other(format!("{name} went as soon as it was made"));
-    mapped_device(name)
+    device_mapper::node(name)
         .ok_or_else(|| ToolError::Start { program: PROGRAM.to_owned(), source: gone() })
 }
 

@@ -5,7 +5,6 @@
 //! not there; [`workspace_disk`] keeps a workspace's sources and `target/` warm from run to run.
 
 pub(crate) mod blank;
-mod dm_events;
 pub(crate) mod dm_snapshot;
 mod loop_device;
 pub(crate) mod qcow2;

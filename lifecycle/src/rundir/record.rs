@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
+use crate::device_mapper;
 use crate::spec::{VmName, VmSpec};
 
 /// The record of one VM.
@@ -65,7 +66,7 @@ impl Meta {
     pub fn is_outside(&self) -> bool {
         let network = self.network.as_ref();
         network.is_some_and(|it| it.link_path().exists() || it.namespace_path().exists())
-            || self.devices.iter().any(|name| mapped_device(name).is_some())
+            || self.devices.iter().any(|name| device_mapper::node(name).is_some())
     }
 }
 
@@ -79,17 +80,6 @@ impl NetworkRecord {
     pub(crate) fn namespace_path(&self) -> Utf8PathBuf {
         Utf8Path::new("/run/netns").join(&self.namespace)
     }
-}
-
-/// The node of a device of device-mapper's, if there is such a device. The kernel makes it; the one in
-/// `/dev/mapper` is there only where udev is.
-pub(crate) fn mapped_device(name: &str) -> Option<Utf8PathBuf> {
-    let blocks = Utf8Path::new("/sys/block").read_dir_utf8().ok()?;
-    let named = blocks.flatten().find(|block| {
-        let called = fs::read_to_string(block.path().join("dm/name"));
-        called.is_ok_and(|called| called.trim_end() == name)
-    });
-    Some(Utf8Path::new("/dev").join(named?.file_name()))
 }
 
 impl Record {

@@ -18,3 +18,29 @@ fn a_vm_with_a_tap_leaves_nothing_when_it_is_killed() {
     assert_eq!(text(&killed), "0\n".repeat(MOMENTS.split(' ').count()), "{killed}");
     assert_nothing_left(&mut lab, &before);
 }
+
+/// In place of `dmsetup`: makes a device, gives it no table, and kills who wanted it.
+const HALF: &str = r#"
+cat >/usr/local/sbin/dmsetup <<'END'
+#!/bin/sh -e
+[ "$1" = create ] || exec /usr/sbin/dmsetup "$@"
+/usr/sbin/dmsetup create "$2" --notable
+pkill -9 cargo-banger
+END
+trap 'rm /usr/local/sbin/dmsetup' EXIT
+chmod +x /usr/local/sbin/dmsetup
+vm -- true
+dmsetup ls | grep -c ^banger-
+banger gc >/dev/null
+dmsetup ls
+"#;
+
+#[test]
+fn a_device_without_a_table_is_removed() {
+    let Some(mut lab) = lab() else { return };
+    lab.sh("vm -- true").unwrap();
+    let before = state(&mut lab);
+    let killed = lab.sh(HALF).unwrap();
+    assert_eq!(text(&killed), "1\nNo devices found\n", "{killed}");
+    assert_nothing_left(&mut lab, &before);
+}
