@@ -10,6 +10,9 @@ pub(crate) const HOME: &str = "BANGER_HOME";
 /// The cargo that runs us as its subcommand; set by cargo.
 pub(crate) const CARGO: &str = "CARGO";
 
+/// What kind of terminal ours is.
+pub(crate) const TERM: &str = "TERM";
+
 /// The run of nextest that a test belongs to; set by nextest.
 pub(crate) const NEXTEST_RUN_ID: &str = "NEXTEST_RUN_ID";
 

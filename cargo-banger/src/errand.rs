@@ -1,10 +1,9 @@
-//! One command in one VM, on our own terminal or streams: what `run` and `runner` share.
+//! One command in one VM, on our own terminal or streams: what `run`, `runner` and `shell` share.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use banger_lifecycle::exec::{GuestCommand, Streams};
+use banger_lifecycle::exec::GuestCommand;
 use banger_lifecycle::machine::Guest;
 
 use crate::boot::Request;
@@ -13,10 +12,12 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::exit_code;
 use crate::interrupt::Interrupts;
+use crate::terminal::Caller;
 
 /// A command and what is to be done beside it.
 pub(crate) struct Errand {
     pub(crate) command: GuestCommand,
+    pub(crate) caller: Caller,
     /// What to bring back, also after a failure.
     pub(crate) fetches: Vec<Fetch>,
     pub(crate) keep: Keep,
@@ -45,10 +46,9 @@ impl Errand {
         context: &Context,
         mut interrupts: Interrupts,
     ) -> Result<u8, CommandError> {
-        let Self { command, fetches, keep, timings } = self;
+        let Self { command, caller, fetches, keep, timings } = self;
         let timeout = request.settings.timeout;
-        let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        if on_terminal || !fetches.is_empty() {
+        if !fetches.is_empty() {
             request.expect_login();
         }
         let mut guest = tokio::select! {
@@ -56,7 +56,7 @@ impl Errand {
             _ = interrupts.next() => return Err(CommandError::interrupted()),
         };
         context.reporter.clear();
-        let outcome = command_in(&mut guest, command, on_terminal, timeout, &mut interrupts).await;
+        let outcome = command_in(&mut guest, command, caller, timeout, &mut interrupts).await;
         let fetched = fetch_all(&mut guest, &fetches, &outcome).await;
         let failed = !matches!(outcome, Ok(0)) || fetched.is_err();
         let ended = if keep == Keep::Always || (keep == Keep::OnFailure && failed) {
@@ -72,24 +72,26 @@ impl Errand {
     }
 }
 
-/// Runs the command on the terminal where there is one, else over pipes.
+/// Runs the command on our streams.
 async fn command_in(
     guest: &mut Guest,
     command: GuestCommand,
-    on_terminal: bool,
+    caller: Caller,
     timeout: Option<Duration>,
     interrupts: &mut Interrupts,
 ) -> Result<u8, CommandError> {
+    let (streams, mut lent) = caller.lend()?;
     let running = async {
-        if on_terminal {
-            return Ok(guest.run_on_terminal(command).await?);
-        }
-        let streams = Streams {
-            stdin: Some(Box::new(tokio::io::stdin())),
-            stdout: Box::new(tokio::io::stdout()),
-            stderr: Box::new(tokio::io::stderr()),
+        let left = async {
+            match &mut lent {
+                Some(lent) => lent.ended().await,
+                None => std::future::pending().await,
+            }
         };
-        Ok(guest.run(command, streams, async || interrupts.next().await).await?)
+        tokio::select! {
+            status = guest.run(command, streams, async || interrupts.next().await) => Ok(status?),
+            () = left => Err(CommandError::interrupted()),
+        }
     };
     within(timeout, running).await
 }

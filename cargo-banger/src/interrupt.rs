@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::exit_code;
+use crate::{exit_code, terminal};
 
 /// Signals as they arrive.
 #[derive(Clone, Debug)]
@@ -49,6 +49,7 @@ impl Interrupts {
 /// Ends this process now. The kernel kills what is tied to us; files wait for the next sweep.
 #[expect(clippy::exit, reason = "the second Ctrl-C asks for just this")]
 fn leave() {
+    terminal::give_back();
     anstream::eprintln!(
         "cargo-banger: left at once; the next `cargo banger` command removes what remains"
     );

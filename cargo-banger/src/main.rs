@@ -13,6 +13,7 @@ mod interrupt;
 mod report;
 mod settings;
 mod supervise;
+mod terminal;
 mod timings;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@
 use crate::frames::{Frame, Inbox, Outbox, PIECE, said, told};
 use crate::process::{self, KILL, Reaction, Worth};
 use crate::program::{self, CANNOT};
+use crate::streams::{Size, Streams, Terminal};
 use crate::system::{self, AGAIN, Errno, File, INVALID, Poll};
 
 /// Standard output and error, in the order of their numbers.
@@ -119,13 +120,10 @@ impl Command {
     /// Does what the host says.
     fn obey(&mut self, frame: &Frame, bytes: &[u8]) -> Result<(), Errno> {
         match frame.kind {
-            said::RUN => {
-                self.end()?;
-                (self.number, self.input, self.outputs) = (frame.command, None, [None, None]);
-                (self.from, self.to, self.owed) = (0, 0, false);
-                // The guest may have no room for one more process.
-                self.missed = self.start(bytes).is_err();
-                Ok(())
+            said::RUN => self.replace(frame.command, bytes, None),
+            said::RUN_ON_TERMINAL => {
+                let (terminal, program) = Terminal::parse(bytes).ok_or(INVALID)?;
+                self.replace(frame.command, program, Some(&terminal))
             }
             // It is of a command that is over.
             _ if frame.command != self.number => Ok(()),
@@ -145,6 +143,12 @@ impl Command {
             said::CLOSE => {
                 let stream = *bytes.first().ok_or(INVALID)?;
                 *self.outputs.get_mut(usize::from(stream) - 1).ok_or(INVALID)? = None;
+                Ok(())
+            }
+            said::SIZE => {
+                let size = Size::parse(bytes).ok_or(INVALID)?;
+                // What is no terminal, or is one no longer, has no size.
+                let _ = self.outputs[0].as_ref().map(|output| size.set(output));
                 Ok(())
             }
             _ => Err(INVALID),
@@ -177,18 +181,27 @@ impl Command {
         Ok(())
     }
 
-    fn start(&mut self, asked: &[u8]) -> Result<(), Errno> {
-        let (its_input, input) = File::pipe()?;
-        let (output, its_output) = File::pipe()?;
-        let (error, its_error) = File::pipe()?;
+    /// Ends it, and starts another in its place.
+    fn replace(
+        &mut self,
+        number: u32,
+        asked: &[u8],
+        terminal: Option<&Terminal>,
+    ) -> Result<(), Errno> {
+        self.end()?;
+        (self.number, self.input, self.outputs) = (number, None, [None, None]);
+        (self.from, self.to, self.owed) = (0, 0, false);
+        // The guest may have no room for one more process.
+        self.missed = self.start(asked, terminal).is_err();
+        Ok(())
+    }
+
+    fn start(&mut self, asked: &[u8], terminal: Option<&Terminal>) -> Result<(), Errno> {
+        let Streams { its, input, outputs } = Streams::open(terminal)?;
         let (leads, leading) = File::pipe()?;
-        let streams = [&its_input, &its_output, &its_error];
-        // Whoever it becomes may open them anew.
-        streams.into_iter().try_for_each(|stream| stream.allow_all())?;
-        input.never_wait()?;
         let leader = process::fork()?;
         if leader == 0 {
-            let status = lead(asked, streams, leading);
+            let status = lead(asked, &its, leading, terminal.is_some());
             process::exit(status.unwrap_or(CANNOT));
         }
         // By the time that it can be signalled, it is there and minds what is sent to its group.
@@ -205,7 +218,7 @@ impl Command {
                 return Err(error);
             }
         }
-        (self.input, self.outputs) = (Some(input), [Some(output), Some(error)]);
+        (self.input, self.outputs) = (Some(input), outputs);
         Ok(())
     }
 
@@ -220,7 +233,12 @@ impl Command {
         }
         for ((ready, stream), kind) in outputs.iter().zip(&mut self.outputs).zip(OUTPUTS) {
             let Some(file) = stream.as_ref().filter(|_| ready.is_ready()) else { continue };
-            let read = file.read(outbox.room())?;
+            let read = match file.read(outbox.room()) {
+                Ok(read) => read,
+                Err(AGAIN) => continue,
+                // A terminal that nobody is on any more says that it fails.
+                Err(_) => 0,
+            };
             if read == 0 {
                 *stream = None;
             }
@@ -253,8 +271,16 @@ impl Command {
 
 /// Leads the session and the group of a command, and waits for it: a command is no leader, which may
 /// not do all that others may. Returns its status, as a shell has it.
-fn lead(asked: &[u8], streams: [&File; 3], leading: File) -> Result<usize, Errno> {
+fn lead(
+    asked: &[u8],
+    streams: &[File; 3],
+    leading: File,
+    on_terminal: bool,
+) -> Result<usize, Errno> {
     process::lead_session()?;
+    if on_terminal {
+        process::control(&streams[0])?;
+    }
     // What is sent to the group is for the command.
     process::react_to_all(Reaction::Ignore);
     let command = process::fork()?;
@@ -264,14 +290,18 @@ fn lead(asked: &[u8], streams: [&File; 3], leading: File) -> Result<usize, Errno
         set_apart(streams)?;
         return Ok(program::become_it(asked));
     }
-    // The connection and the streams are others'.
-    process::close_from(0)?;
+    // The connection and the streams are others'; but a terminal is there until the command's end, also
+    // where that has it closed for a while.
+    if on_terminal {
+        streams[0].become_stream(0)?;
+    }
+    process::close_from(on_terminal.into())?;
     process::wait(command).map(process::shell_status)
 }
 
 /// Makes this process one that has nothing of the agent's.
-fn set_apart(streams: [&File; 3]) -> Result<(), Errno> {
-    for (number, stream) in streams.into_iter().enumerate() {
+fn set_apart(streams: &[File; 3]) -> Result<(), Errno> {
+    for (number, stream) in streams.iter().enumerate() {
         stream.become_stream(number)?;
     }
     process::close_from(streams.len())?;

@@ -14,6 +14,10 @@ pub mod said {
     pub const SIGNAL: u32 = 3;
     /// Nobody reads one of its streams any more: 1 or 2, in one byte.
     pub const CLOSE: u32 = 4;
+    /// To start a program on a [terminal](crate::streams::Terminal), which is described before it.
+    pub const RUN_ON_TERMINAL: u32 = 5;
+    /// That the terminal has another [size](crate::streams::Size).
+    pub const SIZE: u32 = 6;
 }
 
 /// What we say.

@@ -25,6 +25,7 @@ mod ports;
 mod process;
 mod program;
 mod steps;
+mod streams;
 mod system;
 mod text;
 mod vsock;

@@ -92,6 +92,12 @@ pub fn lead_session() -> Result<(), Errno> {
     call(number::SETSID, [0; 5]).map(drop)
 }
 
+/// Has a terminal be the one of this session, whose leader this process is: keys signal its group.
+pub fn control(terminal: &File) -> Result<(), Errno> {
+    const TIOCSCTTY: usize = 0x540e;
+    terminal.ioctl(TIOCSCTTY, 0).map(drop)
+}
+
 /// Becomes a program, whose path and arguments these are; returns only if that fails.
 pub fn become_program(words: &[&[u8]]) -> Result<(), Errno> {
     const WORDS: usize = 8;

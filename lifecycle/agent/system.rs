@@ -173,6 +173,17 @@ impl File {
         call(number::PIDFD_OPEN, [process, 0, 0, 0, 0]).map(Self)
     }
 
+    /// The file that a request opens.
+    pub fn opened_by(&self, request: usize, argument: usize) -> Result<Self, Errno> {
+        self.ioctl(request, argument).map(Self)
+    }
+
+    /// The same file once more.
+    pub fn copy(&self) -> Result<Self, Errno> {
+        const F_DUPFD_CLOEXEC: usize = 1030;
+        call(number::FCNTL, [self.0, F_DUPFD_CLOEXEC, 0, 0, 0]).map(Self)
+    }
+
     /// Has standard input and output lead here.
     pub fn become_standard_streams(&self) -> Result<(), Errno> {
         (0..=1).try_for_each(|stream| self.become_stream(stream))

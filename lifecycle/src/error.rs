@@ -73,7 +73,6 @@ impl Cause {
             Self::Vmm(error) => error.hint(),
             Self::Session(error) => error.hint(),
             Self::Sync(error) => error.hint(),
-            Self::Exec(ExecError::Session(error)) => error.hint(),
             Self::NoSuchVm(_) => Some("`cargo banger ps` lists those that run".to_owned()),
             Self::Exec(_) | Self::Io(_) => None,
         }

@@ -128,7 +128,7 @@ impl Request {
         }
     }
 
-    /// Has the login made beside the start: a terminal needs SSH, and files to be brought back.
+    /// Has the login made beside the start: files to be brought back need it.
     pub(crate) fn expect_login(&mut self) {
         self.needs_login = true;
     }

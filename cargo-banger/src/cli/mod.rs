@@ -25,6 +25,14 @@ pub(crate) enum Cargo {
     Banger(Banger),
 }
 
+const TERMINAL_HELP: &str = "\
+On a terminal all keys are the command's; Ctrl-] three times within a second leaves a guest that does
+not answer, and takes it down.";
+
+const SHELL_HELP: &str = "\
+On a terminal all keys are the shell's. Ctrl-] three times within a second leaves a guest that does
+not answer, and takes it down; in a VM that was kept, Enter ~ . leaves it.";
+
 /// A fresh Linux machine per command, at nearly the cost of a process
 #[derive(Debug, Args)]
 #[command(version, after_help = exit_code::HELP, arg_required_else_help = true)]
@@ -44,8 +52,10 @@ pub(crate) struct Banger {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a command in a throwaway VM that holds the workspace
+    #[command(after_help = TERMINAL_HELP)]
     Run(RunArgs),
     /// Open a login shell in a throwaway VM, or in one that was kept
+    #[command(after_help = SHELL_HELP)]
     Shell(ShellArgs),
     /// Test as `cargo test` does: built on the host, each test binary run in a VM of its own
     #[command(after_help = programs::TEST_HELP)]

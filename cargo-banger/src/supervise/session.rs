@@ -180,11 +180,7 @@ impl<'a> Session<'a> {
         self.unfinished = true;
         let (stdout, stdout_theirs) = tokio::io::duplex(PIECE);
         let (stderr, stderr_theirs) = tokio::io::duplex(PIECE);
-        let streams = Streams {
-            stdin: Some(Box::new(io::Cursor::new(input))),
-            stdout: Box::new(stdout_theirs),
-            stderr: Box::new(stderr_theirs),
-        };
+        let streams = Streams::to(stdout_theirs, stderr_theirs).reading(io::Cursor::new(input));
         let passing = async {
             let (status, ..) = tokio::join!(
                 guest.run(command, streams, pending),

@@ -7,7 +7,7 @@ use crate::common::{BANGER, Program, TestEnvironment, skip};
 #[test]
 fn a_command_gets_the_terminal_its_size_and_its_ctrl_c() {
     let Some(env) = TestEnvironment::sharing_images(1) else { return };
-    let script = "stty size; test -t 0 && test -t 1 && test -t 2 && exit 6";
+    let script = "ip link set eth0 down; stty size; test -t 0 && test -t 1 && test -t 2 && exit 6";
     let command =
         format!("stty cols 97 rows 31; {BANGER} banger run --no-sync -- sh -c '{script}'");
     let Some(terminal) = on_terminal(&env, &command) else { return };
@@ -33,6 +33,35 @@ fn a_shell_reads_the_terminal_and_ends_with_its_own_status() {
     running.write("exit 4\n");
     let outcome = running.finish().code(4);
     assert!(outcome.text().contains("31 97"), "{outcome}");
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_command_that_minds_nothing_can_be_left() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let script = r#"trap "" INT HUP TERM; echo up$((40 + 2)); sleep 600"#;
+    let command = format!(
+        "{BANGER} banger run --no-sync -- sh -c '{script}'; echo status $?; stty -a; exit 5"
+    );
+    let Some(terminal) = on_terminal(&env, &command) else { return };
+    let mut running = terminal.interactive().start();
+    running.wait_for_stdout("up42");
+    running.write("\x03\x1d\x1d\x1d");
+    let outcome = running.finish().code(5);
+    // The terminal is as it was.
+    for told in ["status 130", " icanon", " echo "] {
+        assert!(outcome.text().contains(told), "{told}: {outcome}");
+    }
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_job_in_the_background_goes_on_without_the_terminal() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let job = format!("{BANGER} banger run --no-sync -- sh -c \"cat; test -t 1 || exit 3\"");
+    let command = format!("bash -mc '{job} & wait $!'");
+    let Some(terminal) = on_terminal(&env, &command) else { return };
+    terminal.interactive().start().finish().code(3);
     env.assert_nothing_left();
 }
 

@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::ExecError;
 use super::frame::{LONGEST, PIECE, Said, Told, receive};
+use super::{ExecError, Terminal};
 
 /// How many frames may wait, in either direction.
 const WAITING: usize = 4;
@@ -68,11 +68,23 @@ impl Channel {
         Self { frames, current, tasks }
     }
 
-    /// Has the agent start a program. A command that still runs is killed.
-    pub(super) async fn start(&self, program: &[u8]) -> Result<Started, ExecError> {
+    /// Has the agent start a program, on a terminal where there is one. A command that still runs is
+    /// killed.
+    pub(super) async fn start(
+        &self,
+        program: &[u8],
+        terminal: Option<&Terminal>,
+    ) -> Result<Started, ExecError> {
         if program.len() > LONGEST {
             return Err(ExecError::TooLong { length: program.len(), most: LONGEST });
         }
+        let said = match terminal {
+            None => Said::Run(program),
+            Some(Terminal { size, errors_apart, .. }) => {
+                let (size, errors_apart) = (*size.borrow(), *errors_apart);
+                Said::RunOnTerminal { program, size, errors_apart }
+            }
+        };
         let (listener, told) = mpsc::channel(WAITING);
         let command = {
             let mut current = self.current();
@@ -84,7 +96,7 @@ impl Channel {
             current.command
         };
         let speaker = Speaker { command, frames: self.frames.clone() };
-        speaker.say(Said::Run(program)).await;
+        speaker.say(said).await;
         Ok(Started { told, speaker })
     }
 

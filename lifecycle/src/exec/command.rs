@@ -1,6 +1,6 @@
-//! A command, as the guest's agent is told it, and as a shell is.
+//! A command, as the guest's agent is told it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -91,40 +91,6 @@ impl GuestCommand {
         let shell = ["sh".into(), "-c".into(), script.into(), "sh".into()];
         shell.into_iter().chain(self.argv.iter().cloned()).collect()
     }
-
-    /// The text for a shell that sees to it that death by signal `n` is status `128 + n`, since SSH
-    /// itself carries no signal numbers over a shared connection.
-    pub(super) fn for_ssh(&self) -> Vec<u8> {
-        let mut text = b"[ -r /etc/profile.d/banger.sh ] && . /etc/profile.d/banger.sh\n".to_vec();
-        if let Some(directory) = &self.directory {
-            text.extend(format!("cd {} || exit 126\n", quote(directory.as_str())).bytes());
-        }
-        let (exported, odd): (Vec<_>, Vec<_>) =
-            self.environment.iter().partition(|(name, _)| is_shell_name(name));
-        for (name, value) in exported {
-            text.extend(format!("export {name}=").bytes());
-            push_quoted(&mut text, value);
-            text.push(b'\n');
-        }
-        // A trap that does something is reset in the child, so the command still gets the signal.
-        text.extend(b"trap : INT TERM HUP\n");
-        if !odd.is_empty() {
-            text.extend(b"env ");
-        }
-        for (name, value) in odd {
-            let mut word = OsString::from(name);
-            word.push("=");
-            word.push(value);
-            push_quoted(&mut text, &word);
-            text.push(b' ');
-        }
-        for word in self.words() {
-            push_quoted(&mut text, &word);
-            text.push(b' ');
-        }
-        text.extend(b"\nexit $?\n");
-        text
-    }
 }
 
 /// Becomes the user that [`become_text`] has found, and then a command.
@@ -148,67 +114,9 @@ pub fn is_shell_name(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Quotes a word that need not be UTF-8.
-fn push_quoted(text: &mut Vec<u8>, word: &OsStr) {
-    text.push(b'\'');
-    for &byte in word.as_bytes() {
-        if byte == b'\'' {
-            text.extend(br"'\''");
-        } else {
-            text.push(byte);
-        }
-    }
-    text.push(b'\'');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Runs the text in the host's shell, as sshd would in the guest.
-    fn run(command: &GuestCommand) -> std::process::Output {
-        let text = command.for_ssh();
-        std::process::Command::new("sh").arg("-c").arg(OsStr::from_bytes(&text)).output().unwrap()
-    }
-
-    #[test]
-    fn arguments_directories_and_variables_arrive_unchanged() {
-        let odd = OsStr::from_bytes(b"it's \xff $HOME\n");
-        let command = GuestCommand::new(vec![
-            "sh".into(),
-            "-c".into(),
-            "printf '%s|%s|%s' \"$1\" \"$K\" \"$PWD\"".into(),
-            "sh".into(),
-            odd.into(),
-        ])
-        .directory(Some(Utf8Path::new("/usr/lib")))
-        .environment(vec![("K".into(), "a 'b'".into())]);
-        let output = run(&command);
-        assert_eq!(output.stdout, b"it's \xff $HOME\n|a 'b'|/usr/lib");
-        assert_eq!(output.status.code(), Some(0));
-    }
-
-    #[test]
-    fn variables_that_no_shell_exports_arrive_too() {
-        let variables = [("CARGO_BIN_EXE_a-b", "/it's/here"), ("PLAIN", "v")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.into()));
-        // Not another shell, which would pass on what it can export only.
-        let command = GuestCommand::new(vec!["env".into()]).environment(variables.into());
-        let told = String::from_utf8(run(&command).stdout).unwrap();
-        for line in ["CARGO_BIN_EXE_a-b=/it's/here", "PLAIN=v"] {
-            assert!(told.lines().any(|told| told == line), "{told}");
-        }
-    }
-
-    #[test]
-    fn statuses_and_signals_are_reported_as_numbers() {
-        let sh = |text: &str| GuestCommand::new(vec!["sh".into(), "-c".into(), text.into()]);
-        assert_eq!(run(&sh("exit 7")).status.code(), Some(7));
-        assert_eq!(run(&sh("kill -9 $$")).status.code(), Some(137));
-        assert_eq!(run(&GuestCommand::new(vec!["no-such".into()])).status.code(), Some(127));
-        let nowhere = sh("true").directory(Some(Utf8Path::new("/no/such")));
-        assert_eq!(run(&nowhere).status.code(), Some(126));
-    }
 
     #[test]
     fn the_agent_is_told_each_variable_once() {

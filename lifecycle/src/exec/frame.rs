@@ -8,11 +8,13 @@ use std::process::ExitStatus;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use super::terminal::Size;
+
 /// How many bytes of input are in a frame at most, and of output.
 pub(super) const PIECE: usize = (16 << 10) - 12;
 
-/// How long a program with its variables and arguments may be.
-pub(super) const LONGEST: usize = 256 << 10;
+/// How long a program with its variables and arguments may be. A frame has room for a terminal too.
+pub(super) const LONGEST: usize = (256 << 10) - 5;
 
 /// What we say.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,10 @@ pub(super) enum Said<'a> {
     Signal(Signal),
     /// Nobody reads this stream of it any more.
     Close(Output),
+    /// The same as `Run`, for one on a terminal.
+    RunOnTerminal { program: &'a [u8], size: Size, errors_apart: bool },
+    /// Its terminal has another size.
+    Size(Size),
 }
 
 /// A command's output streams, by their numbers.
@@ -48,15 +54,29 @@ pub(super) enum Told {
 impl Said<'_> {
     /// As it is sent, of a command.
     pub(super) fn frame(self, command: u32) -> Vec<u8> {
-        let (kind, bytes): (u32, &[u8]) = match &self {
-            Self::Run(program) => (1, program),
-            Self::Input(bytes) => (2, bytes),
-            Self::Signal(signal) => (3, &[signal.as_raw().to_le_bytes()[0]]),
-            Self::Close(output) => (4, &[*output as u8]),
-        };
-        let length = u32::try_from(bytes.len()).expect("a frame is short");
-        let head = [kind, command, length].map(u32::to_le_bytes).concat();
-        [&head, bytes].concat()
+        let (kind, body) = self.parts();
+        let length = u32::try_from(body.len()).expect("a frame is short");
+        [&[kind, command, length].map(u32::to_le_bytes).concat(), &body[..]].concat()
+    }
+
+    fn parts(self) -> (u32, Vec<u8>) {
+        match self {
+            Self::Run(program) => (1, program.to_vec()),
+            Self::Input(bytes) => (2, bytes.to_vec()),
+            Self::Signal(signal) => (3, vec![signal.as_raw().to_le_bytes()[0]]),
+            Self::Close(output) => (4, vec![output as u8]),
+            Self::RunOnTerminal { program, size, errors_apart } => {
+                (5, [&size.bytes()[..], &[errors_apart.into()], program].concat())
+            }
+            Self::Size(size) => (6, size.bytes().to_vec()),
+        }
+    }
+}
+
+impl Size {
+    fn bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.rows.to_le_bytes(), self.columns.to_le_bytes());
+        [a, b, c, d]
     }
 }
 
@@ -92,6 +112,9 @@ mod tests {
     #[test]
     fn a_frame_is_three_numbers_and_bytes() {
         assert_eq!(Said::Run(b"true\0").frame(7), b"\x01\0\0\0\x07\0\0\0\x05\0\0\0true\0");
+        let size = Size { rows: 31, columns: 258 };
+        let on_terminal = Said::RunOnTerminal { program: b"a\0", size, errors_apart: true };
+        assert_eq!(on_terminal.frame(1), b"\x05\0\0\0\x01\0\0\0\x07\0\0\0\x1f\0\x02\x01\x01a\0");
         assert_eq!(Said::Signal(Signal::TERM).frame(1), b"\x03\0\0\0\x01\0\0\0\x01\0\0\0\x0f");
     }
 

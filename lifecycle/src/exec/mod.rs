@@ -1,8 +1,8 @@
 //! Running one command in a ready guest: what is asked for ([`command`]), the connection to who runs
-//! it ([`channel`]), its streams ([`stream`]), and a terminal where there is one ([`terminal`]).
+//! it ([`channel`]), its streams ([`stream`]), and a terminal in their place ([`terminal`]).
 //!
 //! Commands need no network and no login, so that a test may do to the guest's network what it
-//! likes. A terminal does: `ssh` knows terminals.
+//! likes.
 //!
 //! An exit status is the command's own; anything that keeps it from arriving is an [`ExecError`].
 
@@ -10,23 +10,19 @@ pub(crate) mod channel;
 pub mod command;
 mod frame;
 pub(crate) mod stream;
-pub(crate) mod terminal;
+pub mod terminal;
 
 pub(crate) use channel::Channel;
 pub use command::GuestCommand;
 pub use stream::Streams;
+pub use terminal::Terminal;
 
 use std::io;
-
-use crate::session::SessionError;
 
 /// Why a command's exit status did not arrive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecError {
-    /// There is no SSH connection.
-    #[error("cannot open a session in the guest")]
-    Session(#[from] SessionError),
     /// A stream of ours failed.
     #[error("cannot pass the command's streams on")]
     Io(#[from] io::Error),

@@ -10,25 +10,51 @@ use tokio::sync::mpsc;
 
 use super::channel::{Speaker, Started};
 use super::frame::{PIECE, Said, Told};
-use super::{Channel, ExecError, GuestCommand};
+use super::{Channel, ExecError, GuestCommand, Terminal};
 
 /// How long output may stay silent after the command has ended before we stop waiting for what
 /// its background children, which hold the streams open, might still write.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Where a command's streams go.
+type Reader<'a> = Box<dyn AsyncRead + Unpin + Send + 'a>;
+type Writer<'a> = Box<dyn AsyncWrite + Unpin + Send + 'a>;
+
+/// Where a command's streams lead.
 pub struct Streams<'a> {
-    /// What the command reads; `None` is an empty input.
-    pub stdin: Option<Box<dyn AsyncRead + Unpin + Send + 'a>>,
-    /// Where its standard output goes.
-    pub stdout: Box<dyn AsyncWrite + Unpin + Send + 'a>,
-    /// Where its standard error goes.
-    pub stderr: Box<dyn AsyncWrite + Unpin + Send + 'a>,
+    stdin: Option<Reader<'a>>,
+    stdout: Writer<'a>,
+    stderr: Writer<'a>,
+    terminal: Option<Terminal>,
+}
+
+impl<'a> Streams<'a> {
+    /// Where its output goes; its input is empty.
+    pub fn to(
+        stdout: impl AsyncWrite + Unpin + Send + 'a,
+        stderr: impl AsyncWrite + Unpin + Send + 'a,
+    ) -> Self {
+        let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
+        Self { stdin: None, stdout, stderr, terminal: None }
+    }
+
+    /// Gives it something to read.
+    #[must_use]
+    pub fn reading(self, stdin: impl AsyncRead + Unpin + Send + 'a) -> Self {
+        Self { stdin: Some(Box::new(stdin)), ..self }
+    }
+
+    /// Has them be a terminal in the guest: what is read and written here passes through that.
+    #[must_use]
+    pub fn on(self, terminal: Terminal) -> Self {
+        Self { terminal: Some(terminal), ..self }
+    }
 }
 
 impl std::fmt::Debug for Streams<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Streams").field("stdin", &self.stdin.is_some()).finish_non_exhaustive()
+        let stdin = self.stdin.is_some();
+        let mut debug = f.debug_struct("Streams");
+        debug.field("stdin", &stdin).field("terminal", &self.terminal).finish_non_exhaustive()
     }
 }
 
@@ -38,11 +64,26 @@ pub(crate) async fn run(
     command: &GuestCommand,
     streams: Streams<'_>,
 ) -> Result<u8, ExecError> {
-    let Streams { stdin, stdout, stderr } = streams;
-    let Started { told, speaker } = channel.start(&command.for_agent()?).await?;
+    let Streams { stdin, stdout, stderr, terminal } = streams;
+    let program = match terminal.as_ref().and_then(|terminal| terminal.kind.clone()) {
+        Some(kind) => command.clone().within(&[("TERM".to_owned(), kind)]).for_agent()?,
+        None => command.for_agent()?,
+    };
+    let Started { told, speaker } = channel.start(&program, terminal.as_ref()).await?;
+    let stderr = match &terminal {
+        Some(Terminal { errors_apart: false, .. }) => None,
+        _ => Some(stderr),
+    };
     let (taking, taken) = mpsc::channel(1);
-    let input = feed(stdin, &speaker, taken);
-    let output = pass(told, [stdout, stderr], &speaker, taking);
+    let output = pass(told, [Some(stdout), stderr], &speaker, taking);
+    let input = async {
+        let sizes = async {
+            if let Some(terminal) = terminal {
+                terminal.follow(&speaker).await;
+            }
+        };
+        tokio::join!(feed(stdin, &speaker, taken), sizes);
+    };
     tokio::pin!(input, output);
     // Input that nobody reads any more must not keep us: the command's end decides.
     let mut feeding = true;
@@ -60,18 +101,13 @@ pub(crate) async fn capture(
     command: &GuestCommand,
 ) -> Result<(u8, Vec<u8>, Vec<u8>), ExecError> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let streams =
-        Streams { stdin: None, stdout: Box::new(&mut stdout), stderr: Box::new(&mut stderr) };
+    let streams = Streams::to(&mut stdout, &mut stderr);
     let status = run(channel, command, streams).await?;
     Ok((status, stdout, stderr))
 }
 
 /// Sends the caller's input until it ends, or nobody reads it.
-async fn feed(
-    from: Option<Box<dyn AsyncRead + Unpin + Send + '_>>,
-    speaker: &Speaker,
-    mut taken: mpsc::Receiver<bool>,
-) {
+async fn feed(from: Option<Reader<'_>>, speaker: &Speaker, mut taken: mpsc::Receiver<bool>) {
     if let Some(mut from) = from {
         let mut piece = vec![0; PIECE];
         loop {
@@ -94,11 +130,11 @@ async fn feed(
 /// Passes output on until the command and its output have ended, or that lingers after the end.
 async fn pass(
     mut told: mpsc::Receiver<Told>,
-    to: [Box<dyn AsyncWrite + Unpin + Send + '_>; 2],
+    mut to: [Option<Writer<'_>>; 2],
     speaker: &Speaker,
     taken: mpsc::Sender<bool>,
 ) -> Result<u8, ExecError> {
-    let (mut to, mut status) = (to.map(Some), None);
+    let mut status = None;
     loop {
         let next = match status {
             Some(status) if to.iter().all(Option::is_none) => return Ok(number_of(status)),

@@ -63,11 +63,7 @@ pub(super) async fn unpack(
     let words = SHELL.into_iter().chain([script, "sh"]).map(OsString::from);
     let command = GuestCommand::new(words.chain(arguments).collect());
     let mut stderr = Vec::new();
-    let streams = Streams {
-        stdin: Some(Box::new(archive)),
-        stdout: Box::new(tokio::io::sink()),
-        stderr: Box::new(&mut stderr),
-    };
+    let streams = Streams::to(tokio::io::sink(), &mut stderr).reading(archive);
     let status = stream::run(channel, &command, streams).await?;
     if status == 0 {
         return Ok(());

@@ -6,13 +6,12 @@ use camino::Utf8PathBuf;
 
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
-use crate::exec::{GuestCommand, terminal};
 use crate::network::nat::Nat;
 use crate::network::{self, NetworkError};
 use crate::rundir::record::NetworkRecord;
 use crate::rundir::run::{control_path, guard_path};
 use crate::rundir::{FileLock, Layout, Record};
-use crate::session::{Master, SshConfig};
+use crate::session::{Master, SshConfig, shell};
 use crate::spec::VmName;
 use crate::teardown::remains;
 use crate::teardown::sweep::{bury, run_directories};
@@ -46,23 +45,18 @@ pub async fn list(layout: &Layout) -> io::Result<Vec<Member>> {
     Ok(members)
 }
 
-/// Opens a shell, or runs a command, on our terminal in a VM that was kept.
+/// Opens a login shell on our terminal in a VM that runs, and returns its status.
 ///
 /// # Errors
 /// Where there is no such VM or it does not answer.
-pub async fn enter(
-    layout: &Layout,
-    name: &VmName,
-    command: Option<GuestCommand>,
-) -> Result<u8, Error> {
+pub async fn enter(layout: &Layout, name: &VmName) -> Result<u8, Error> {
     let (run_dir, record) = find(layout, name)?;
     // A control socket of our own: the VM may be attended, or entered twice.
     let control = control_path(layout, name).with_extension(std::process::id().to_string());
     let config = SshConfig::existing(&run_dir, &control);
     let master = Master::connect(config).await.during(Stage::Connect)?;
-    let shell = || GuestCommand::login_shell().directory(record.meta.directory.as_deref());
-    let command = command.unwrap_or_else(shell);
-    let status = terminal::run(&master, &command).await.during(Stage::Command);
+    let directory = record.meta.directory.as_deref();
+    let status = shell::run(&master, directory).await.during(Stage::Command);
     master.close().await;
     status
 }

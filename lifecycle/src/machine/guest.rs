@@ -14,7 +14,7 @@ use super::{archive, stages};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::{Events, Stage};
-use crate::exec::{Channel, GuestCommand, Streams, stream, terminal};
+use crate::exec::{Channel, GuestCommand, Streams, stream};
 use crate::session::Login;
 use crate::spec::VmName;
 use crate::sync::{pull, sftp_options};
@@ -174,21 +174,6 @@ impl Guest {
     pub fn ran_out_of_memory(&self, status: u8) -> bool {
         const KILLED: u8 = 128 + 9;
         status == KILLED && self.console_tail().contains("Out of memory: Killed process")
-    }
-
-    /// Runs a command on our terminal.
-    ///
-    /// # Errors
-    /// As [`Guest::run`].
-    pub async fn run_on_terminal(&mut self, command: GuestCommand) -> Result<u8, Error> {
-        let events = self.prepared.events.clone();
-        let _stage = stages::start(&events, Stage::Command);
-        let login = &self.login;
-        let running = async { Ok(terminal::run(login.master().await?, &command).await?) };
-        match self.vmm.attend(running).await {
-            Ok(status) => Ok(status),
-            Err(cause) => Err(self.failed(Stage::Command, cause).await),
-        }
     }
 
     /// Brings a file or directory back to the host.

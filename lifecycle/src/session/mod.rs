@@ -3,13 +3,14 @@
 //! [`keys`] makes and finds the keys, [`config`] writes the one `ssh_config` that is used (never
 //! the user's own), [`login`] waits until somebody needs a connection, [`master`] runs `ssh -M` as our
 //! child and learns by [`arrival`] that it is in; [`vsock`] is the way to a guest without a network.
-//! Files and terminals use it: what runs over the connection is the business of `sync` and `exec`.
+//! Files use it, which are the business of `sync`, and [`shell`] in a VM that somebody else attends.
 
 pub(crate) mod arrival;
 pub(crate) mod config;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod master;
+pub(crate) mod shell;
 pub(crate) mod socket;
 pub mod vsock;
 

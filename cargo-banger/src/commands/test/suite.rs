@@ -110,8 +110,7 @@ async fn run_in(
     output: &Collector,
     timeout: Option<Duration>,
 ) -> Result<u8, CommandError> {
-    let streams =
-        Streams { stdin: None, stdout: Box::new(output.clone()), stderr: Box::new(output.clone()) };
+    let streams = Streams::to(output.clone(), output.clone());
     let running = async { Ok(guest.run(command, streams, std::future::pending).await?) };
     within(timeout, running).await
 }

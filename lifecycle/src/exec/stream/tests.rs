@@ -7,8 +7,10 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
 use super::*;
+use crate::exec::terminal::Size;
 
 /// An agent that serves commands.
 fn agent() -> (Channel, Child) {
@@ -42,11 +44,7 @@ async fn told(channel: &Channel, text: &str) -> (u8, Vec<u8>, Vec<u8>) {
 /// Runs a command with some input; its status and what it wrote.
 async fn run_with(channel: &Channel, text: &str, input: &[u8]) -> (u8, Vec<u8>, Vec<u8>) {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let streams = Streams {
-        stdin: Some(Box::new(io::Cursor::new(input))),
-        stdout: Box::new(&mut stdout),
-        stderr: Box::new(&mut stderr),
-    };
+    let streams = Streams::to(&mut stdout, &mut stderr).reading(io::Cursor::new(input));
     let command = sh(text);
     let ended = tokio::time::timeout(LIMIT, run(channel, &command, streams)).await;
     let status = ended.expect("a command ends").unwrap();
@@ -107,11 +105,7 @@ async fn input_that_nobody_reads_is_no_hindrance() {
 async fn a_signal_is_not_behind_input_that_is_not_read() {
     let (channel, _agent) = agent();
     let (ready, mut told) = tokio::io::duplex(64);
-    let streams = Streams {
-        stdin: Some(Box::new(tokio::io::repeat(1))),
-        stdout: Box::new(ready),
-        stderr: Box::new(tokio::io::sink()),
-    };
+    let streams = Streams::to(ready, tokio::io::sink()).reading(tokio::io::repeat(1));
     let command = sh("echo ready; sleep 600");
     let signalling = async {
         told.read_u8().await.unwrap();
@@ -137,8 +131,7 @@ async fn a_signal_right_behind_the_command_is_not_lost() {
 async fn a_command_that_makes_a_group_of_its_own_is_signalled_too() {
     let (channel, _agent) = agent();
     let (ready, mut told) = tokio::io::duplex(64);
-    let streams =
-        Streams { stdin: None, stdout: Box::new(ready), stderr: Box::new(tokio::io::sink()) };
+    let streams = Streams::to(ready, tokio::io::sink());
     let command = program(["timeout", "600", "sh", "-c", "echo ready; sleep 600"]);
     let signalling = async {
         told.read_u8().await.unwrap();
@@ -153,8 +146,7 @@ async fn a_command_that_makes_a_group_of_its_own_is_signalled_too() {
 async fn output_that_nobody_reads_is_a_closed_pipe() {
     let (channel, _agent) = agent();
     let (closed, _) = tokio::io::duplex(64);
-    let streams =
-        Streams { stdin: None, stdout: Box::new(closed), stderr: Box::new(tokio::io::sink()) };
+    let streams = Streams::to(closed, tokio::io::sink());
     let status = run(&channel, &program(["yes"]), streams).await.unwrap();
     assert_eq!(status, 128 + 13);
 }
@@ -204,7 +196,7 @@ async fn both_streams_end_although_one_is_closed_early() {
     let (channel, _agent) = agent();
     let (closed, _) = tokio::io::duplex(64);
     let mut stderr = Vec::new();
-    let streams = Streams { stdin: None, stdout: Box::new(closed), stderr: Box::new(&mut stderr) };
+    let streams = Streams::to(closed, &mut stderr);
     let began = std::time::Instant::now();
     let command = sh("echo lost; exec >&-; sleep 0.1; echo told >&2");
     let status = run(&channel, &command, streams).await.unwrap();
@@ -236,4 +228,86 @@ async fn a_command_leads_nothing_and_holds_nothing_but_its_streams() {
     assert!(group == session && group != pid, "{stat}");
     // The fourth is the directory itself.
     assert_eq!(files, "0\n1\n2\n3\n");
+}
+
+/// Runs a command on a terminal, says something once it has shown `ready`, and returns its status and
+/// what it showed.
+async fn on_terminal(
+    channel: &Channel,
+    text: &str,
+    said: &[u8],
+    errors_apart: bool,
+) -> (u8, String, String) {
+    let (resize, size) = watch::channel(Size { rows: 31, columns: 97 });
+    let kind = Some("vt220".into());
+    let (mut keys, typed) = tokio::io::duplex(64);
+    let (shown, mut screen) = tokio::io::duplex(64);
+    let mut stderr = Vec::new();
+    let terminal = Terminal { kind, size, errors_apart };
+    let streams = Streams::to(shown, &mut stderr).reading(typed).on(terminal);
+    let command = sh(text);
+    let watching = async {
+        let (mut seen, mut told) = (Vec::new(), false);
+        while screen.read_buf(&mut seen).await.unwrap() > 0 {
+            if !told && seen.ends_with(b"ready\r\n") {
+                resize.send_replace(Size { rows: 5, columns: 300 });
+                keys.write_all(said).await.unwrap();
+                told = true;
+            }
+        }
+        seen
+    };
+    let both = async { tokio::join!(run(channel, &command, streams), watching) };
+    let (status, seen) = tokio::time::timeout(LIMIT, both).await.expect("a command ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.unwrap(), text(seen), text(stderr))
+}
+
+#[tokio::test]
+async fn a_terminal_is_one_and_has_its_size() {
+    let (channel, _agent) = agent();
+    let script = "test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM >/dev/tty; \
+         trap 'stty size; exit 9' WINCH; echo ready; while :; do sleep 0.01; done";
+    let (status, shown, _) = on_terminal(&channel, script, b"", false).await;
+    assert_eq!((status, &shown[..]), (9, "31 97\r\nvt220\r\nready\r\n5 300\r\n"));
+}
+
+#[tokio::test]
+async fn keys_reach_a_command_and_some_are_signals() {
+    let (channel, _agent) = agent();
+    let read = "echo ready; read -r line; echo \"<$line>\"";
+    let (status, shown, _) = on_terminal(&channel, read, b"a\xc3\xa9\x7fb\r", false).await;
+    assert_eq!((status, shown.lines().last()), (0, Some("<ab>")));
+    let (status, ..) = on_terminal(&channel, "echo ready; exec sleep 600", b"\x03", false).await;
+    assert_eq!(status, 128 + 2);
+    let (status, ..) = on_terminal(&channel, "echo ready; cat; exit 4", b"\x04", false).await;
+    assert_eq!(status, 4);
+}
+
+#[tokio::test]
+async fn all_that_was_shown_arrives() {
+    let (channel, _agent) = agent();
+    for _ in 0..10 {
+        let (_, shown, _) = on_terminal(&channel, "seq 20000", b"", false).await;
+        assert_eq!(shown.lines().count(), 20000);
+        assert!(shown.ends_with("\r\n20000\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn errors_may_go_elsewhere_and_others_may_close_the_terminal() {
+    let (channel, _agent) = agent();
+    let script = "echo error >&2; exec >&- <&-; sleep 0.1; echo back >/dev/tty";
+    let ended = on_terminal(&channel, script, b"", true).await;
+    assert_eq!(ended, (0, "back\r\n".to_owned(), "error\n".to_owned()));
+}
+
+#[tokio::test]
+async fn jobs_can_be_controlled_on_a_terminal() {
+    let (channel, _agent) = agent();
+    // What says so is what the key is meant for.
+    let script = "exec bash --norc -i -c 'set -m; sh -c \"echo ready; exec sleep 600\"; jobs'";
+    let (status, shown, _) = on_terminal(&channel, script, b"\x1a", false).await;
+    assert_eq!(status, 0, "{shown}");
+    assert!(shown.contains("Stopped") && !shown.contains("no job control"), "{shown}");
 }

@@ -1,0 +1,31 @@
+//! A login shell of the guest on our own streams, for who has no connection to the guest's agent: that
+//! has one, to the process that attends the VM.
+
+use std::io::IsTerminal as _;
+use std::os::unix::process::ExitStatusExt as _;
+
+use camino::Utf8Path;
+use tokio::process::Command;
+
+use super::config::HOST;
+use super::{Master, SessionError};
+use crate::process::{die_with_parent, quote};
+
+/// Runs one over the master's connection, and returns its exit status: `ssh` handles raw mode, window
+/// size and Ctrl-C.
+///
+/// The child stays in the terminal's foreground process group, so keys reach it.
+pub(crate) async fn run(master: &Master, directory: Option<&Utf8Path>) -> Result<u8, SessionError> {
+    let config = master.config();
+    let enter = directory.map(|directory| format!("cd {} && ", quote(directory.as_str())));
+    let mut ssh = Command::new("ssh");
+    // Without one of ours, a terminal in the guest would never see the end of our input.
+    let terminal = if std::io::stdin().is_terminal() { "-tt" } else { "-T" };
+    ssh.args(["-F", config.file().as_str(), "-S", config.control().as_str(), terminal])
+        .args(["-o", "ControlMaster=no", HOST, "--"])
+        .arg(format!("{}exec bash -l", enter.unwrap_or_default()));
+    let mut child = die_with_parent(&mut ssh).spawn().map_err(SessionError::Start)?;
+    let status = child.wait().await?;
+    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX))
+}
