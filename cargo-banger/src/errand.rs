@@ -12,12 +12,13 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::exit_code;
 use crate::interrupt::Interrupts;
-use crate::terminal::Caller;
+use crate::terminal;
 
 /// A command and what is to be done beside it.
 pub(crate) struct Errand {
     pub(crate) command: GuestCommand,
-    pub(crate) caller: Caller,
+    /// Whether it is one that somebody types at, whatever reads what it writes.
+    pub(crate) is_shell: bool,
     /// What to bring back, also after a failure.
     pub(crate) fetches: Vec<Fetch>,
     pub(crate) keep: Keep,
@@ -46,7 +47,7 @@ impl Errand {
         context: &Context,
         mut interrupts: Interrupts,
     ) -> Result<u8, CommandError> {
-        let Self { command, caller, fetches, keep, timings } = self;
+        let Self { command, is_shell, fetches, keep, timings } = self;
         let timeout = request.settings.timeout;
         if !fetches.is_empty() {
             request.expect_login();
@@ -56,11 +57,15 @@ impl Errand {
             _ = interrupts.next() => return Err(CommandError::interrupted()),
         };
         context.reporter.clear();
-        let outcome = command_in(&mut guest, command, caller, timeout, &mut interrupts).await;
+        let outcome = command_in(&mut guest, command, is_shell, timeout, &mut interrupts).await;
         let fetched = fetch_all(&mut guest, &fetches, &outcome).await;
         let failed = !matches!(outcome, Ok(0)) || fetched.is_err();
         let ended = if keep == Keep::Always || (keep == Keep::OnFailure && failed) {
             guest.keep().map(|name| context.events.note(CommandError::kept(&name)))
+        } else if matches!(&outcome, Err(error) if error.code == exit_code::INTERRUPTED) {
+            // It may not answer: nothing is asked of it any more.
+            drop(guest);
+            Ok(())
         } else {
             guest.shutdown().await.map(drop)
         };
@@ -76,11 +81,11 @@ impl Errand {
 async fn command_in(
     guest: &mut Guest,
     command: GuestCommand,
-    caller: Caller,
+    is_shell: bool,
     timeout: Option<Duration>,
     interrupts: &mut Interrupts,
 ) -> Result<u8, CommandError> {
-    let (streams, mut lent) = caller.lend()?;
+    let (streams, mut lent) = terminal::streams(is_shell)?;
     let running = async {
         let left = async {
             match &mut lent {
@@ -90,7 +95,7 @@ async fn command_in(
         };
         tokio::select! {
             status = guest.run(command, streams, async || interrupts.next().await) => Ok(status?),
-            () = left => Err(CommandError::interrupted()),
+            () = left => Err(CommandError::left()),
         }
     };
     within(timeout, running).await

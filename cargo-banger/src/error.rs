@@ -44,6 +44,11 @@ impl CommandError {
         Self::new("interrupted", exit_code::INTERRUPTED)
     }
 
+    /// A command that was left to itself, and its guest.
+    pub(crate) fn left() -> Self {
+        Self::new("left the guest, and took it down as it was", exit_code::INTERRUPTED)
+    }
+
     /// A command that took too long.
     pub(crate) fn timed_out(limit: Duration) -> Self {
         let limit = humantime::format_duration(limit);

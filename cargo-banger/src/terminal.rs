@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use banger_lifecycle::exec::terminal::Size;
 use banger_lifecycle::exec::{Streams, Terminal};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::{Errno, read};
 use rustix::stdio::stdin;
 use rustix::termios::{OptionalActions, Termios};
 use rustix::termios::{tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
@@ -18,8 +20,8 @@ use tokio::task::JoinHandle;
 
 use crate::env;
 
-/// How many bytes may have been typed that the command has not read yet.
-const TYPED_AHEAD: usize = 1 << 20;
+/// How many bytes are on their way to the command.
+const TYPED_AHEAD: usize = 16 << 10;
 
 /// What a terminal was like before it was lent; for whoever leaves in the middle of that too.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -30,41 +32,33 @@ pub(crate) struct Lent {
     end: oneshot::Receiver<()>,
 }
 
-/// Who is on the other side of our streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Caller {
-    /// Somebody at a terminal.
-    Terminal,
-    /// Files, pipes, or a terminal that others write to.
-    Streams,
-    /// The same, where reading would have us stopped: a job in the terminal's background.
-    Background,
+/// Our streams, for a command, and a terminal where they are one and ours to lend. Where only the
+/// input counts, as for a shell, the output may go elsewhere.
+///
+/// # Errors
+/// Where a terminal cannot be asked or set.
+pub(crate) fn streams(only_input: bool) -> io::Result<(Streams<'static>, Option<Lent>)> {
+    let streams = Streams::to(tokio::io::stdout(), tokio::io::stderr());
+    if !io::stdin().is_terminal() {
+        return Ok((streams.reading(tokio::io::stdin()), None));
+    }
+    if !is_ours() {
+        return Ok((streams, None));
+    }
+    if only_input || io::stdout().is_terminal() {
+        return lend(streams).map(|(streams, lent)| (streams, Some(lent)));
+    }
+    Ok((streams.reading(tokio::io::stdin()), None))
 }
 
-impl Caller {
-    /// Who it is; where only the input counts, its output may go elsewhere.
-    pub(crate) fn find(only_input: bool) -> Self {
-        if !io::stdin().is_terminal() {
-            return Self::Streams;
-        }
-        if tcgetpgrp(stdin()).is_ok_and(|group| group != rustix::process::getpgrp()) {
-            return Self::Background;
-        }
-        if only_input || io::stdout().is_terminal() { Self::Terminal } else { Self::Streams }
+/// Whether the terminal waits for us: not for what we are in the background of, which would have us
+/// stopped for using it, nor for another of us, which has lent it already.
+fn is_ours() -> bool {
+    if tcgetpgrp(stdin()).is_ok_and(|group| group != rustix::process::getpgrp()) {
+        return false;
     }
-
-    /// Our streams, for a command.
-    ///
-    /// # Errors
-    /// Where a terminal cannot be asked or set.
-    pub(crate) fn lend(self) -> io::Result<(Streams<'static>, Option<Lent>)> {
-        let streams = Streams::to(tokio::io::stdout(), tokio::io::stderr());
-        match self {
-            Self::Terminal => lend(streams).map(|(streams, lent)| (streams, Some(lent))),
-            Self::Streams => Ok((streams.reading(tokio::io::stdin()), None)),
-            Self::Background => Ok((streams, None)),
-        }
-    }
+    let claimed = fcntl_lock(stdin(), FlockOperation::NonBlockingLockExclusive);
+    !matches!(claimed, Err(Errno::AGAIN | Errno::ACCESS))
 }
 
 impl Lent {
@@ -83,18 +77,20 @@ impl Drop for Lent {
     }
 }
 
-/// Makes the terminal what it was before it was lent.
+/// Makes the terminal what it was before it was lent. Does not wait for what is being written, which may
+/// be for ever.
 pub(crate) fn give_back() {
     let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(before) = before.take() {
         // One that is gone needs no giving back.
-        let _ = tcsetattr(stdin(), OptionalActions::Drain, &before);
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
+        let _ = fcntl_lock(stdin(), FlockOperation::Unlock);
     }
 }
 
 fn lend(streams: Streams<'static>) -> io::Result<(Streams<'static>, Lent)> {
-    let (size, sizes) = watch::channel(size()?);
     let resized = signal(SignalKind::window_change())?;
+    let (size, sizes) = watch::channel(size()?);
     // SAFETY: standard input is open for as long as this process lives.
     let keys = unsafe { AsyncFd::register_with_interest(io::stdin(), Interest::READABLE)? };
     let (typed, reading) = tokio::io::duplex(TYPED_AHEAD);
@@ -118,7 +114,7 @@ fn make_raw() -> io::Result<()> {
     let mut raw = before.clone();
     raw.make_raw();
     *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-    Ok(tcsetattr(stdin(), OptionalActions::Drain, &raw)?)
+    Ok(tcsetattr(stdin(), OptionalActions::Now, &raw)?)
 }
 
 fn size() -> io::Result<Size> {
@@ -138,47 +134,68 @@ async fn follow(mut resized: Signal, sizes: watch::Sender<Size>) {
 /// does not take: somebody may want to leave it for just that.
 async fn pass(keys: AsyncFd<io::Stdin>, mut to: DuplexStream) -> io::Result<()> {
     let mut escape = Escape::default();
-    let mut bytes = [0; 4096];
+    let mut typed = Vec::new();
     loop {
-        let mut ready = keys.readable().await?;
-        // The terminal is shared, and must not be told to be ready always.
-        if poll(&mut [PollFd::new(&stdin(), PollFlags::IN)], Some(&Default::default()))? == 0 {
-            ready.clear_ready();
-            continue;
+        tokio::select! {
+            ready = keys.readable() => {
+                let mut ready = ready?;
+                let Some(read) = read_keys(&mut typed)? else {
+                    ready.clear_ready();
+                    continue;
+                };
+                if read == 0 || escape.is_pressed(&typed[typed.len() - read..], Instant::now()) {
+                    return Ok(());
+                }
+            }
+            written = to.write(&typed), if !typed.is_empty() => {
+                // A command that has ended reads nothing; what comes of that is told elsewhere.
+                let Ok(written) = written else { return std::future::pending().await };
+                typed.drain(..written);
+            }
         }
-        let read = rustix::io::read(stdin(), &mut bytes)?;
-        if read == 0 || escape.is_pressed(&bytes[..read], Instant::now()) {
-            return Ok(());
+    }
+}
+
+/// Reads what was typed, and how much that was; `None` where it was nothing. The terminal is shared with
+/// others, and must not be told to be ready always.
+fn read_keys(typed: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    let mut bytes = [0; 4096];
+    let read = match poll(&mut [PollFd::new(&stdin(), PollFlags::IN)], Some(&Timespec::default())) {
+        Ok(0) => return Ok(None),
+        ready => ready.and_then(|_| read(stdin(), &mut bytes)),
+    };
+    match read {
+        Err(Errno::INTR | Errno::AGAIN) => Ok(None),
+        read => {
+            let read = read?;
+            typed.extend(&bytes[..read]);
+            Ok(Some(read))
         }
-        to.write_all(&bytes[..read]).await?;
     }
 }
 
 /// Leaving a guest that does not answer: Ctrl-] three times within a second.
 #[derive(Debug, Default)]
 struct Escape {
-    presses: u32,
-    first: Option<Instant>,
+    /// When it was pressed last, without other keys between.
+    presses: Vec<Instant>,
 }
 
 impl Escape {
     const KEY: u8 = 0x1d;
-    const PRESSES: u32 = 3;
+    const PRESSES: usize = 3;
     const WITHIN: Duration = Duration::from_secs(1);
 
     /// Whether it is complete with these keys.
     fn is_pressed(&mut self, keys: &[u8], now: Instant) -> bool {
         keys.iter().any(|key| {
-            if *key != Self::KEY {
-                self.presses = 0;
-                return false;
+            if *key == Self::KEY {
+                self.presses.retain(|press| now.duration_since(*press) <= Self::WITHIN);
+                self.presses.push(now);
+            } else {
+                self.presses.clear();
             }
-            let first = self.first.filter(|first| now.duration_since(*first) <= Self::WITHIN);
-            if first.is_none() || self.presses == 0 {
-                (self.presses, self.first) = (0, Some(now));
-            }
-            self.presses += 1;
-            self.presses == Self::PRESSES
+            self.presses.len() >= Self::PRESSES
         })
     }
 }
@@ -197,7 +214,7 @@ mod tests {
         assert!(!escape.is_pressed(b"\x1d", at(1000)));
         // The first of them was too long ago.
         assert!(!escape.is_pressed(b"\x1d", at(1200)));
-        assert!(!escape.is_pressed(b"\x1d", at(1300)));
-        assert!(escape.is_pressed(b"x\x1d\x1d\x1d", at(1400)));
+        assert!(escape.is_pressed(b"\x1d", at(1300)));
+        assert!(Escape::default().is_pressed(b"x\x1d\x1d\x1d", at(0)));
     }
 }

@@ -10,13 +10,17 @@
 //! still there when the next one comes is killed.
 
 use crate::frames::{Frame, Inbox, Outbox, PIECE, said, told};
-use crate::process::{self, KILL, Reaction, Worth};
+use crate::leader;
+use crate::process::{self, CONTINUE, HANG_UP, KILL};
 use crate::program::{self, CANNOT};
 use crate::streams::{Size, Streams, Terminal};
 use crate::system::{self, AGAIN, Errno, File, INVALID, Poll};
 
 /// Standard output and error, in the order of their numbers.
 const OUTPUTS: [u32; 2] = [told::OUTPUT, told::ERROR];
+
+/// Ctrl-D, as terminals have it where nobody says otherwise.
+const END_OF_INPUT: u8 = 4;
 
 /// Serves commands until the connection ends, or something fails.
 pub fn serve(connection: &File) -> Result<(), Errno> {
@@ -25,24 +29,39 @@ pub fn serve(connection: &File) -> Result<(), Errno> {
     let mut outbox = Outbox::new();
     let mut command = Command::none();
     loop {
-        let mut ready = command.ready(connection, &outbox)?;
-        if ready.connection.is_ready() {
-            if ready.connection.is_readable() {
-                inbox.receive(connection)?;
-                while let Some(frame) = inbox.frame()? {
-                    command.obey(&frame, inbox.bytes_of(&frame))?;
-                    inbox.forget(&frame);
-                }
-                // What was waited for may be of a command that is not there any more.
-                ready.command = [const { Poll::nothing() }; 4];
-            }
-            outbox.send(connection)?;
-        }
-        command.feed(&ready);
-        if outbox.is_empty() {
-            command.tell(&ready, &mut outbox)?;
+        let step = step(connection, &mut inbox, &mut outbox, &mut command);
+        if step.is_err() {
+            command.hang_up();
+            return step;
         }
     }
+}
+
+/// Waits until something is to be done, and does it.
+fn step(
+    connection: &File,
+    inbox: &mut Inbox,
+    outbox: &mut Outbox,
+    command: &mut Command,
+) -> Result<(), Errno> {
+    let mut ready = command.ready(connection, outbox)?;
+    if ready.connection.is_ready() {
+        if ready.connection.is_readable() {
+            inbox.receive(connection)?;
+            while let Some(frame) = inbox.frame()? {
+                command.obey(&frame, inbox.bytes_of(&frame))?;
+                inbox.forget(&frame);
+            }
+            // What was waited for may be of a command that is not there any more.
+            ready.command = [const { Poll::nothing() }; 4];
+        }
+        outbox.send(connection)?;
+    }
+    command.feed(&ready);
+    if outbox.is_empty() {
+        command.tell(&ready, outbox)?;
+    }
+    Ok(())
 }
 
 /// What is ready.
@@ -62,6 +81,8 @@ struct Command {
     end: Option<File>,
     input: Option<File>,
     outputs: [Option<File>; 2],
+    /// Whether its input and its first output are a terminal.
+    on_terminal: bool,
     /// What it has not read yet, and whether the host waits for that.
     unread: [u8; PIECE],
     from: usize,
@@ -80,6 +101,7 @@ impl Command {
             end: None,
             input: None,
             outputs: [None, None],
+            on_terminal: false,
             unread: [0; PIECE],
             from: 0,
             to: 0,
@@ -127,6 +149,11 @@ impl Command {
             }
             // It is of a command that is over.
             _ if frame.command != self.number => Ok(()),
+            // What ends a terminal's input is a key.
+            said::INPUT if bytes.is_empty() && self.on_terminal => {
+                (self.unread[0], self.from, self.to) = (END_OF_INPUT, 0, 1);
+                Ok(())
+            }
             said::INPUT if bytes.is_empty() => {
                 self.input = None;
                 Ok(())
@@ -141,8 +168,11 @@ impl Command {
                 Ok(())
             }
             said::CLOSE => {
-                let stream = *bytes.first().ok_or(INVALID)?;
-                *self.outputs.get_mut(usize::from(stream) - 1).ok_or(INVALID)? = None;
+                let stream = usize::from(*bytes.first().ok_or(INVALID)?);
+                *self.outputs.get_mut(stream - 1).ok_or(INVALID)? = None;
+                if stream == 1 && self.on_terminal {
+                    self.input = None;
+                }
                 Ok(())
             }
             said::SIZE => {
@@ -171,6 +201,14 @@ impl Command {
         }
     }
 
+    /// Tells one that is on a terminal that nobody is there any more; the kernel tells its leader only.
+    fn hang_up(&self) {
+        if self.on_terminal && self.end.is_some() {
+            self.signal(HANG_UP);
+            self.signal(CONTINUE);
+        }
+    }
+
     /// Ends it, if it has not ended yet. Its leader is never held up, whatever the command is about.
     fn end(&mut self) -> Result<(), Errno> {
         if self.end.is_some() {
@@ -191,8 +229,12 @@ impl Command {
         self.end()?;
         (self.number, self.input, self.outputs) = (number, None, [None, None]);
         (self.from, self.to, self.owed) = (0, 0, false);
+        self.on_terminal = terminal.is_some();
         // The guest may have no room for one more process.
-        self.missed = self.start(asked, terminal).is_err();
+        if let Err(error) = self.start(asked, terminal) {
+            self.missed = true;
+            self.outputs = program::complaint(error).unwrap_or([None, None]);
+        }
         Ok(())
     }
 
@@ -201,7 +243,7 @@ impl Command {
         let (leads, leading) = File::pipe()?;
         let leader = process::fork()?;
         if leader == 0 {
-            let status = lead(asked, &its, leading, terminal.is_some());
+            let status = leader::lead(asked, &its, leading, terminal.is_some());
             process::exit(status.unwrap_or(CANNOT));
         }
         // By the time that it can be signalled, it is there and minds what is sent to its group.
@@ -263,49 +305,8 @@ impl Command {
         let Some(input) = self.input.as_ref().filter(|_| feeding.is_ready()) else { return };
         match input.write(&self.unread[self.from..self.to]) {
             Ok(written) => self.from += written,
-            Err(AGAIN) => {}
+            Err(AGAIN) if !feeding.is_hung_up() => {}
             Err(_) => self.input = None,
         }
     }
-}
-
-/// Leads the session and the group of a command, and waits for it: a command is no leader, which may
-/// not do all that others may. Returns its status, as a shell has it.
-fn lead(
-    asked: &[u8],
-    streams: &[File; 3],
-    leading: File,
-    on_terminal: bool,
-) -> Result<usize, Errno> {
-    process::lead_session()?;
-    if on_terminal {
-        process::control(&streams[0])?;
-    }
-    // What is sent to the group is for the command.
-    process::react_to_all(Reaction::Ignore);
-    let command = process::fork()?;
-    if command == 0 {
-        process::react_to_all(Reaction::Default);
-        leading.write_all(&process::own()?.to_ne_bytes());
-        set_apart(streams)?;
-        return Ok(program::become_it(asked));
-    }
-    // The connection and the streams are others'; but a terminal is there until the command's end, also
-    // where that has it closed for a while.
-    if on_terminal {
-        streams[0].become_stream(0)?;
-    }
-    process::close_from(on_terminal.into())?;
-    process::wait(command).map(process::shell_status)
-}
-
-/// Makes this process one that has nothing of the agent's.
-fn set_apart(streams: &[File; 3]) -> Result<(), Errno> {
-    for (number, stream) in streams.iter().enumerate() {
-        stream.become_stream(number)?;
-    }
-    process::close_from(streams.len())?;
-    // The guest may be without /proc by now.
-    let _ = process::be_worth(&Worth::Command);
-    Ok(())
 }

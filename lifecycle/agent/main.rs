@@ -20,6 +20,7 @@ mod commands;
 mod compiler;
 mod console;
 mod frames;
+mod leader;
 mod network;
 mod ports;
 mod process;

@@ -28,8 +28,10 @@ pub enum Reaction {
     Ignore = 1,
 }
 
+pub const HANG_UP: usize = 1;
 pub const KILL: usize = 9;
 pub const PIPE: usize = 13;
+pub const CONTINUE: usize = 18;
 
 /// Decides what this process does about every signal but its children's ends, where it can decide.
 pub fn react_to_all(reaction: Reaction) {
@@ -96,6 +98,20 @@ pub fn lead_session() -> Result<(), Errno> {
 pub fn control(terminal: &File) -> Result<(), Errno> {
     const TIOCSCTTY: usize = 0x540e;
     terminal.ioctl(TIOCSCTTY, 0).map(drop)
+}
+
+/// Has the end of this process, which leads a terminal's session, signal nobody: it would hang up
+/// the group in the foreground, which is nobody's from now on.
+pub fn spare_foreground(terminal: &File) -> Result<(), Errno> {
+    const TIOCSPGRP: usize = 0x5410;
+    let nobody = fork()?;
+    if nobody == 0 {
+        exit(0);
+    }
+    // Who has ended and is not waited for still makes a group.
+    call(number::SETPGID, [nobody, nobody, 0, 0, 0])?;
+    let group = nobody as i32;
+    terminal.ioctl(TIOCSPGRP, (&raw const group) as usize).map(drop)
 }
 
 /// Becomes a program, whose path and arguments these are; returns only if that fails.

@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
-use crate::system::{self, Errno, INVALID, Path, call, number};
+use crate::system::{self, Errno, File, INVALID, Path, call, number};
 use crate::text;
 
 /// How many variables and words there may be.
@@ -160,8 +160,20 @@ fn attempt(path: &[&[u8]], table: &mut Table) -> Errno {
     error
 }
 
-/// Says why something cannot be started.
+/// The outputs of a command for which no process could be made: they say why.
+pub fn complaint(error: Errno) -> Result<[Option<File>; 2], Errno> {
+    let (output, _) = File::pipe()?;
+    let (errors, ours) = File::pipe()?;
+    tell(b"no process for a command", error, |part| ours.write_all(part));
+    Ok([Some(output), Some(errors)])
+}
+
+/// Says on standard error why something cannot be started.
 fn complain(what: &[u8], error: Errno) {
+    tell(what, error, |part| system::write_all(2, part));
+}
+
+fn tell(what: &[u8], error: Errno, write: impl Fn(&[u8]) -> bool) {
     let mut digits = [0; 20];
     let (words, number): (&[u8], &[u8]) = match error {
         NOT_FOUND | NO_DIRECTORY => (b"not found", b""),
@@ -169,6 +181,6 @@ fn complain(what: &[u8], error: Errno) {
         error => (b"error ", text::decimal(error, &mut digits)),
     };
     for part in [b"banger: ", what, b": ", words, number, b"\n"] {
-        system::write_all(2, part);
+        write(part);
     }
 }

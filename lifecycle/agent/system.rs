@@ -34,6 +34,7 @@ pub mod number {
     pub const FCNTL: usize = 72;
     pub const CHDIR: usize = 80;
     pub const FCHMOD: usize = 91;
+    pub const SETPGID: usize = 109;
     pub const SETSID: usize = 112;
     pub const GETPGID: usize = 121;
     pub const SYNC: usize = 162;
@@ -75,6 +76,7 @@ pub mod number {
     pub const CLOCK_SETTIME: usize = 112;
     pub const KILL: usize = 129;
     pub const RT_SIGACTION: usize = 134;
+    pub const SETPGID: usize = 154;
     pub const GETPGID: usize = 155;
     pub const SETSID: usize = 157;
     pub const SETHOSTNAME: usize = 161;

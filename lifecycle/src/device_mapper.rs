@@ -1,9 +1,11 @@
 //! device-mapper's control device: what it has of a name, and when something happens.
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use camino::Utf8PathBuf;
-use fs_err as fs;
+use rustix::fs::{Mode, OFlags, minor, open};
+use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -32,43 +34,51 @@ struct Request {
 
 impl Request {
     /// One about the device of a name; about none where the name is empty.
-    fn about(name: &str) -> io::Result<Self> {
+    fn about(name: &str) -> Result<Self, Errno> {
         let mut this = Self {
             version: VERSION,
-            data_size: u32::try_from(size_of::<Self>()).map_err(io::Error::other)?,
+            data_size: u32::try_from(size_of::<Self>()).map_err(|_| Errno::INVAL)?,
             counts: [0; 6],
             dev: 0,
             name: [0; NAME],
             uuid_and_data: [0; 136],
         };
         let room = this.name[..NAME - 1].get_mut(..name.len());
-        room.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(name.as_bytes());
+        room.ok_or(Errno::NAMETOOLONG)?.copy_from_slice(name.as_bytes());
         Ok(this)
     }
 
-    fn send<const REQUEST: Opcode>(&mut self, control: &fs::File) -> io::Result<()> {
+    fn send<const REQUEST: Opcode>(&mut self, control: &OwnedFd) -> Result<(), Errno> {
         // SAFETY: the request reads and writes a `struct dm_ioctl`, which `Self` has the layout of.
-        unsafe { ioctl(control, Updater::<REQUEST, Self>::new(self)) }.map_err(Into::into)
+        unsafe { ioctl(control, Updater::<REQUEST, Self>::new(self)) }
     }
 }
 
-fn control() -> io::Result<fs::File> {
-    fs::OpenOptions::new().read(true).write(true).open("/dev/mapper/control")
+fn control() -> Result<OwnedFd, Errno> {
+    open("/dev/mapper/control", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// The node of the device of a name, if there is such a device; for whoever may ask, which is root.
+/// The node of the device of a name, if there is such a device. Who may not ask can have made none.
 ///
 /// Not looked for among the block devices: a device that has no table yet is none (since Linux 5.16).
 /// And not in `/dev/mapper`, where nodes are only if there is udev.
-pub(crate) fn node(name: &str) -> Option<Utf8PathBuf> {
-    let mut request = Request::about(name).ok()?;
-    request.send::<STATUS>(&control().ok()?).ok()?;
-    Some(Utf8PathBuf::from(format!("/dev/dm-{}", rustix::fs::minor(request.dev))))
+///
+/// # Errors
+/// Where it is not known whether there is one.
+pub(crate) fn node(name: &str) -> io::Result<Option<Utf8PathBuf>> {
+    let mut request = Request::about(name)?;
+    match control().and_then(|control| request.send::<STATUS>(&control)) {
+        Ok(()) => Ok(Some(format!("/dev/dm-{}", minor(request.dev)).into())),
+        // There is no device-mapper, or no device.
+        Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => Ok(None),
+        Err(Errno::ACCESS | Errno::PERM) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An ear for events. They do not say of which device they are.
 #[derive(Debug)]
-pub(crate) struct Events(AsyncFd<fs::File>);
+pub(crate) struct Events(AsyncFd<OwnedFd>);
 
 impl Events {
     /// Listens from now on. Needs a runtime.
@@ -87,8 +97,8 @@ impl Events {
     }
 }
 
-fn arm(control: &fs::File) -> io::Result<()> {
-    Request::about("")?.send::<ARM_POLL>(control)
+fn arm(control: &OwnedFd) -> io::Result<()> {
+    Ok(Request::about("")?.send::<ARM_POLL>(control)?)
 }
 
 #[cfg(test)]
@@ -104,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_device_can_have_has_none() {
-        assert!(node(&"a".repeat(NAME)).is_none());
-        assert!(node("banger-of-no-run").is_none());
+    fn a_name_that_no_device_can_have_is_refused() {
+        let refused = node(&"a".repeat(NAME)).unwrap_err();
+        assert_eq!(Errno::from_io_error(&refused), Some(Errno::NAMETOOLONG));
     }
 }

@@ -12,7 +12,6 @@ use crate::env;
 use crate::errand::{Errand, Fetch, Keep};
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
-use crate::terminal::Caller;
 
 pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, CommandError> {
     let interrupts = Interrupts::listen()?;
@@ -28,8 +27,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, CommandE
         .directory(request.directory(context))
         .environment(environment(&request));
     let keep = if args.keep { Keep::Always } else { request.keep_on_failure() };
-    let caller = Caller::find(false);
-    let errand = Errand { command, caller, fetches, keep, timings: args.timings };
+    let errand = Errand { command, is_shell: false, fetches, keep, timings: args.timings };
     errand.run(request, context, interrupts).await
 }
 

@@ -16,7 +16,6 @@ use crate::env;
 use crate::errand::Errand;
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
-use crate::terminal::Caller;
 
 /// Where a program of several doc tests finds itself, to run each in a process of its own.
 const DOC_TESTS: &str = "RUSTDOC_DOCTEST_BIN_PATH";
@@ -48,8 +47,7 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
     let command =
         GuestCommand::new(argv).directory(request.directory(context)).environment(environment);
     let keep = request.keep_on_failure();
-    let caller = Caller::find(false);
-    let errand = Errand { command, caller, fetches: Vec::new(), keep, timings: None };
+    let errand = Errand { command, is_shell: false, fetches: Vec::new(), keep, timings: None };
     let status = errand.run(request, context, interrupts).await?;
     end_like(status)
 }

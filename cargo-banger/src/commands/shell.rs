@@ -11,7 +11,6 @@ use crate::context::Context;
 use crate::errand::{Errand, Keep};
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
-use crate::terminal::Caller;
 
 pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, CommandError> {
     if let Some(name) = &args.kept {
@@ -27,8 +26,7 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
     let command = GuestCommand::login_shell()
         .directory(request.directory(context))
         .environment(environment(&request));
-    let caller = Caller::find(true);
     let keep = if args.keep { Keep::Always } else { Keep::Never };
-    let errand = Errand { command, caller, fetches: Vec::new(), keep, timings: None };
+    let errand = Errand { command, is_shell: true, fetches: Vec::new(), keep, timings: None };
     errand.run(request, context, interrupts).await
 }

@@ -49,7 +49,7 @@ fn a_command_that_minds_nothing_can_be_left() {
     running.write("\x03\x1d\x1d\x1d");
     let outcome = running.finish().code(5);
     // The terminal is as it was.
-    for told in ["status 130", " icanon", " echo "] {
+    for told in ["left the guest", "status 130", " icanon", " echo "] {
         assert!(outcome.text().contains(told), "{told}: {outcome}");
     }
     env.assert_nothing_left();
@@ -62,6 +62,17 @@ fn a_job_in_the_background_goes_on_without_the_terminal() {
     let command = format!("bash -mc '{job} & wait $!'");
     let Some(terminal) = on_terminal(&env, &command) else { return };
     terminal.interactive().start().finish().code(3);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_terminal_is_lent_to_one_and_given_back() {
+    let Some(env) = TestEnvironment::sharing_images(2) else { return };
+    let run = format!("{BANGER} banger run --no-sync --");
+    let command = format!("bash -c 'exec 3<&0; {run} sleep 1 <&3 & {run} sleep 1; wait; stty -a'");
+    let Some(terminal) = on_terminal(&env, &command) else { return };
+    let outcome = terminal.interactive().start().finish().code(0);
+    assert!(outcome.text().contains(" icanon"), "{outcome}");
     env.assert_nothing_left();
 }
 

@@ -139,7 +139,7 @@ impl Prepared {
         let Self { boot, engine, segment, run_dir, root, config, .. } = &mut *self;
         // What stands under the same names goes first.
         if let Some(snapshot) = root.snapshot.take() {
-            snapshot.remove().map_err(std::io::Error::other)?;
+            snapshot.remove()?;
             fs_err::remove_file(run_dir.path().join(engine.root_disk()))?;
         }
         let dir = run_dir.path();

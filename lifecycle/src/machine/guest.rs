@@ -1,6 +1,5 @@
 //! A ready guest: commands, files, and the end.
 
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -221,7 +220,7 @@ impl Guest {
         tokio::join!(login.close(), vmm.kill());
         let Prepared { workspace_disk, root, network, run_dir, .. } = prepared;
         if let Some(snapshot) = root.snapshot {
-            snapshot.remove().map_err(io::Error::other).during(Stage::Teardown)?;
+            snapshot.remove().during(Stage::Teardown)?;
         }
         if let Some(network) = network {
             network.remove().during(Stage::Teardown)?;

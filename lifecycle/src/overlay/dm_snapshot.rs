@@ -147,7 +147,7 @@ impl Snapshot {
     }
 
     /// Removes the devices; nobody may have them open.
-    pub(crate) fn remove(mut self) -> Result<(), ToolError> {
+    pub(crate) fn remove(mut self) -> io::Result<()> {
         remove(&std::mem::take(&mut self.devices))
     }
 }
@@ -161,13 +161,18 @@ impl Drop for Snapshot {
 }
 
 /// Removes devices, those of them that are there, in order; waits for who is about to close one.
-pub(crate) fn remove(devices: &[String]) -> Result<(), ToolError> {
-    for device in devices.iter().filter(|device| device_mapper::node(device).is_some()) {
+pub(crate) fn remove(devices: &[String]) -> io::Result<()> {
+    for device in devices {
+        if device_mapper::node(device)?.is_none() {
+            continue;
+        }
         let mut remove = Command::new(system_program(PROGRAM));
         remove.args(["remove", "--retry", device]);
         match run_tool_here(&mut remove, "") {
             // Somebody who was killed may have had it removed just now.
-            Err(error) if device_mapper::node(device).is_some() => return Err(error),
+            Err(error) if device_mapper::node(device)?.is_some() => {
+                return Err(io::Error::other(error));
+            }
             _ => {}
         }
     }
@@ -183,8 +188,8 @@ fn create(run: &RunDir, name: &str, table: &str, access: Access) -> Result<Utf8P
     }
     run_tool_here(run.held_by(&mut create), table)?;
     let gone = || io::Error::other(format!("{name} went as soon as it was made"));
-    device_mapper::node(name)
-        .ok_or_else(|| ToolError::Start { program: PROGRAM.to_owned(), source: gone() })
+    let node = device_mapper::node(name).and_then(|node| node.ok_or_else(gone));
+    node.map_err(|source| ToolError::Start { program: PROGRAM.to_owned(), source })
 }
 
 /// A base of `length` bytes that goes on, as zeros, to `size`.

@@ -66,7 +66,7 @@ impl Meta {
     pub fn is_outside(&self) -> bool {
         let network = self.network.as_ref();
         network.is_some_and(|it| it.link_path().exists() || it.namespace_path().exists())
-            || self.devices.iter().any(|name| device_mapper::node(name).is_some())
+            || self.devices.iter().any(|name| !matches!(device_mapper::node(name), Ok(None)))
     }
 }
 

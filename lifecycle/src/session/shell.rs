@@ -1,5 +1,5 @@
-//! A login shell of the guest on our own streams, for who has no connection to the guest's agent: that
-//! has one, to the process that attends the VM.
+//! A login shell of the guest on our own streams, for who has no connection to the guest's agent: it
+//! has one only, to the process that started the VM.
 
 use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -22,7 +22,7 @@ pub(crate) async fn run(master: &Master, directory: Option<&Utf8Path>) -> Result
     // Without one of ours, a terminal in the guest would never see the end of our input.
     let terminal = if std::io::stdin().is_terminal() { "-tt" } else { "-T" };
     ssh.args(["-F", config.file().as_str(), "-S", config.control().as_str(), terminal])
-        .args(["-o", "ControlMaster=no", HOST, "--"])
+        .args(["-o", "ControlMaster=no", "-o", "EscapeChar=~", HOST, "--"])
         .arg(format!("{}exec bash -l", enter.unwrap_or_default()));
     let mut child = die_with_parent(&mut ssh).spawn().map_err(SessionError::Start)?;
     let status = child.wait().await?;

@@ -154,7 +154,7 @@ pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<()> {
         for path in &record.meta.owns {
             unless_gone(fs::remove_file(path))?;
         }
-        dm_snapshot::remove(&record.meta.devices).map_err(io::Error::other)?;
+        dm_snapshot::remove(&record.meta.devices)?;
         if let Some(network) = &record.meta.network {
             network::remove(network).map_err(io::Error::other)?;
         }
