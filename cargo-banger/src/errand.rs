@@ -61,7 +61,7 @@ impl Errand {
         let fetched = fetch_all(&mut guest, &fetches, &outcome).await;
         let failed = !matches!(outcome, Ok(0)) || fetched.is_err();
         let ended = if keep == Keep::Always || (keep == Keep::OnFailure && failed) {
-            guest.keep().map(|name| context.events.note(CommandError::kept(&name)))
+            guest.keep().await.map(|name| context.events.note(CommandError::kept(&name)))
         } else if matches!(&outcome, Err(error) if error.code == exit_code::INTERRUPTED) {
             // It may not answer: nothing is asked of it any more.
             drop(guest);
@@ -85,18 +85,11 @@ async fn command_in(
     timeout: Option<Duration>,
     interrupts: &mut Interrupts,
 ) -> Result<u8, CommandError> {
-    let (streams, mut lent) = terminal::streams(is_shell)?;
+    let (streams, lent) = terminal::streams(is_shell)?;
+    let running = guest.run(command, streams, async || interrupts.next().await);
     let running = async {
-        let left = async {
-            match &mut lent {
-                Some(lent) => lent.ended().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            status = guest.run(command, streams, async || interrupts.next().await) => Ok(status?),
-            () = left => Err(CommandError::left()),
-        }
+        let status = terminal::until_left(lent, running).await;
+        status.ok_or_else(CommandError::left)?.map_err(CommandError::from)
     };
     within(timeout, running).await
 }

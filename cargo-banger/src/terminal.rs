@@ -61,9 +61,21 @@ fn is_ours() -> bool {
     !matches!(claimed, Err(Errno::AGAIN | Errno::ACCESS))
 }
 
+/// Awaits a command's end; `None` if its caller left before.
+pub(crate) async fn until_left<T>(
+    lent: Option<Lent>,
+    running: impl Future<Output = T>,
+) -> Option<T> {
+    let Some(mut lent) = lent else { return Some(running.await) };
+    tokio::select! {
+        ended = running => Some(ended),
+        () = lent.ended() => None,
+    }
+}
+
 impl Lent {
     /// Resolves when the command is to be left: its caller is gone, or [wants that](Escape).
-    pub(crate) async fn ended(&mut self) {
+    async fn ended(&mut self) {
         if (&mut self.end).await.is_err() {
             std::future::pending().await
         }

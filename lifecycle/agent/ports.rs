@@ -1,8 +1,9 @@
 //! Being reached over ports of a virtio console: batches of steps on one, as on the serial console,
-//! commands on another. A port has one other side for as long as the VM lives, in clones another one.
+//! commands on another. A port has one other side for as long as the VM is attended, in clones another
+//! one; to a VM that was kept, others come.
 
 use crate::console::Console;
-use crate::system::{self, Errno, File, INVALID, Path, Poll, READ_WRITE};
+use crate::system::{self, Errno, File, GONE, INVALID, Path, Poll, READ_WRITE};
 use crate::{commands, process, text};
 
 /// Their numbers among the ports of the one virtio console, whose port 0 would be a terminal.
@@ -15,6 +16,9 @@ const DEVICES: usize = 64;
 /// How often a port is looked at that is not ready yet, and for how long in all.
 const STEP_MS: u64 = 5;
 const LIMIT_MS: u64 = 10_000;
+
+/// How often a port is looked at whose other side has gone: nothing tells that somebody comes.
+const IDLE_MS: u64 = 100;
 
 /// Opens both ports, and has processes of their own serve them, until the other side is gone.
 pub fn serve(batches: fn(Console)) -> Result<(), Errno> {
@@ -29,7 +33,11 @@ pub fn serve(batches: fn(Console)) -> Result<(), Errno> {
     }
     if process::fork()? == 0 {
         drop(control);
-        let _ = commands::serve(&commands);
+        while commands::serve(&commands) == Err(GONE) {
+            while !is_joined(&commands) {
+                system::sleep_ms(IDLE_MS);
+            }
+        }
         process::exit(0);
     }
     Ok(())
@@ -39,12 +47,14 @@ pub fn serve(batches: fn(Console)) -> Result<(), Errno> {
 /// some time after it has found the device. It is opened once: the host is told of each closing.
 fn port(number: usize) -> Result<File, Errno> {
     let port = wait_for(|| (0..DEVICES).find_map(|device| open(device, number).ok()))?;
-    wait_for(|| {
-        let mut state = [port.when(Poll::READABLE)];
-        system::poll(&mut state, Some(0)).ok()?;
-        (!state[0].is_hung_up()).then_some(())
-    })?;
+    wait_for(|| is_joined(&port).then_some(()))?;
     Ok(port)
+}
+
+/// Whether somebody is on the other side.
+fn is_joined(port: &File) -> bool {
+    let mut state = [port.when(Poll::READABLE)];
+    system::poll(&mut state, Some(0)).is_ok() && !state[0].is_hung_up()
 }
 
 fn wait_for<T>(attempt: impl Fn() -> Option<T>) -> Result<T, Errno> {

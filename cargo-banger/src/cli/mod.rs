@@ -30,8 +30,8 @@ On a terminal all keys are the command's; Ctrl-] three times within a second lea
 not answer, and takes it down.";
 
 const SHELL_HELP: &str = "\
-On a terminal all keys are the shell's. Ctrl-] three times within a second leaves a guest that does
-not answer, and takes it down; in a VM that was kept, Enter ~ . leaves it.";
+On a terminal all keys are the shell's; Ctrl-] three times within a second leaves a guest that does
+not answer, and takes it down unless it was kept.";
 
 /// A fresh Linux machine per command, at nearly the cost of a process
 #[derive(Debug, Args)]

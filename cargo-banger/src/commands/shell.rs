@@ -2,6 +2,7 @@
 
 use banger_lifecycle::exec::GuestCommand;
 use banger_lifecycle::machine::fleet;
+use banger_lifecycle::spec::VmName;
 
 use super::run::environment;
 use super::vm_name;
@@ -11,11 +12,11 @@ use crate::context::Context;
 use crate::errand::{Errand, Keep};
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
+use crate::terminal;
 
 pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, CommandError> {
     if let Some(name) = &args.kept {
-        let name = vm_name(name)?;
-        return Ok(fleet::enter(&context.layout, &name).await?);
+        return enter(&vm_name(name)?, context).await;
     }
     let interrupts = Interrupts::listen()?;
     let mut request =
@@ -29,4 +30,18 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
     let keep = if args.keep { Keep::Always } else { Keep::Never };
     let errand = Errand { command, is_shell: true, fetches: Vec::new(), keep, timings: None };
     errand.run(request, context, interrupts).await
+}
+
+/// A shell in a VM that runs: by its agent where that is free, else by SSH.
+async fn enter(name: &VmName, context: &Context) -> Result<u8, CommandError> {
+    let Some(visit) = fleet::visit(&context.layout, name).await? else {
+        return Ok(fleet::enter(&context.layout, name).await?);
+    };
+    let mut interrupts = Interrupts::listen()?;
+    let (streams, lent) = terminal::streams(true)?;
+    let ended = tokio::select! {
+        ended = terminal::until_left(lent, visit.shell(streams)) => ended,
+        _ = interrupts.next() => None,
+    };
+    Ok(ended.ok_or_else(CommandError::interrupted)??)
 }

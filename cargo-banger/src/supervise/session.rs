@@ -132,7 +132,9 @@ impl<'a> Session<'a> {
             }
             Request::Keep => {
                 self.guest()?;
-                self.guest.take().map(Guest::keep).transpose()?;
+                if let Some(guest) = self.guest.take() {
+                    guest.keep().await?;
+                }
                 Ok(Reply::Done)
             }
             Request::Shutdown => self.end().await.map(|()| Reply::Done),

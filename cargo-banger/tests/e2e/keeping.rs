@@ -20,6 +20,13 @@ fn a_kept_vm_is_listed_entered_and_stopped() {
     let shell = env.banger(["shell", "stayer"]).input("cat /root/mark\nexit 5\n").run().code(5);
     assert!(shell.text().contains("kept"), "{shell}");
 
+    let mut first = env.banger(["shell", "stayer"]).interactive().start();
+    first.write("echo up$((40 + 2))\n");
+    first.wait_for_stdout("up42");
+    env.banger(["shell", "stayer"]).input("exit 6\n").run().code(6);
+    first.write("exit 7\n");
+    first.finish().code(7);
+
     env.banger(["run", "--no-sync", "--name", "stayer", "--", "true"])
         .run()
         .code(240)
@@ -29,6 +36,22 @@ fn a_kept_vm_is_listed_entered_and_stopped() {
     env.assert_nothing_left();
     env.banger(["stop", "stayer"]).run().code(240).says(&["no VM is named `stayer`"]);
     env.banger(["shell", "stayer"]).run().code(240).says(&["no VM is named `stayer`"]);
+}
+
+#[test]
+fn a_kept_vm_is_entered_although_its_network_is_down() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let script = "! [ -e /sys/class/net/eth0 ] || ip link set eth0 down; echo mark >/root/mark; \
+                  sleep 600 & exit 3";
+    let args = ["run", "--no-sync", "--keep-on-failure", "--name", "cutoff", "--"];
+    env.banger(args.into_iter().chain(["sh", "-c", script])).run().code(3).says(&["cutoff stays"]);
+    for status in [4, 5] {
+        let input = format!("cat /root/mark; pgrep -x sleep >/dev/null && exit {status}\n");
+        let shell = env.banger(["shell", "cutoff"]).input(input).run().code(status);
+        assert!(shell.text().contains("mark"), "{shell}");
+    }
+    env.banger(["stop", "cutoff"]).run().code(0);
+    env.assert_nothing_left();
 }
 
 #[test]

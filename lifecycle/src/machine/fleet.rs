@@ -4,6 +4,7 @@ use std::io;
 
 use camino::Utf8PathBuf;
 
+use super::Visit;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::network::nat::Nat;
@@ -45,7 +46,18 @@ pub async fn list(layout: &Layout) -> io::Result<Vec<Member>> {
     Ok(members)
 }
 
-/// Opens a login shell on our terminal in a VM that runs, and returns its status.
+/// Enters a VM that was kept; `None` where that is to be [by SSH](enter): it is attended, or somebody
+/// is there already.
+///
+/// # Errors
+/// Where there is no such VM.
+pub async fn visit(layout: &Layout, name: &VmName) -> Result<Option<Visit>, Error> {
+    let (run_dir, record) = find(layout, name)?;
+    let begun = Visit::begin(&run_dir, record.meta.directory.as_deref()).await;
+    begun.during(Stage::Connect)
+}
+
+/// Opens a login shell on our streams in a VM that runs, by SSH, and returns its status.
 ///
 /// # Errors
 /// Where there is no such VM or it does not answer.

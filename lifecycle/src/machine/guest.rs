@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::Prepared;
 use super::ready::step;
+use super::visit::door;
 use super::workspace_mount::{MOUNT_LIMIT, MOUNTING, Mounted, Scans, SyncReport, freeze};
 use super::{archive, stages};
 use crate::agent::Batch;
@@ -247,11 +248,15 @@ impl Guest {
     ///
     /// # Errors
     /// Where its record cannot be written; the VM ends then.
-    pub fn keep(self) -> Result<VmName, Error> {
-        let Self { login, vmm, prepared, .. } = self;
-        let Prepared { mut record, mut run_dir, workspace_disk, root, network, .. } = prepared;
+    pub async fn keep(self) -> Result<VmName, Error> {
+        let Self { login, mut vmm, prepared, .. } = self;
+        let Prepared { mut record, mut run_dir, workspace_disk, root, network, events, .. } =
+            prepared;
         record.meta.kept = true;
         record.write(run_dir.path()).during(Stage::Teardown)?;
+        if let Err(error) = vmm.open_door(&door(run_dir.path())).await {
+            events.detail(format!("shells reach it over its network only: {error}"));
+        }
         drop(login);
         run_dir.stay();
         if let Some(disk) = workspace_disk {

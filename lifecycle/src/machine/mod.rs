@@ -27,6 +27,7 @@ mod workspace_mount;
 mod archive;
 mod odd_names;
 mod stages;
+mod visit;
 pub mod fleet;
 
 pub use boot_files::BootFiles;
@@ -34,4 +35,5 @@ pub use booted::Booted;
 pub use guest::{Guest, Shutdown};
 pub use plan::{Host, Plan, Start, WorkspacePlan};
 pub use prepared::Prepared;
+pub use visit::Visit;
 pub use workspace_mount::SyncReport;

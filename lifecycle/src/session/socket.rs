@@ -25,6 +25,12 @@ impl ShortPath {
         Ok(Self { _directory: directory, path })
     }
 
+    /// The same for other processes of this user's.
+    pub(crate) fn for_others(&self) -> String {
+        let process = std::process::id();
+        self.path.display().to_string().replace("/self/", &format!("/{process}/"))
+    }
+
     /// The path.
     pub(crate) fn as_path(&self) -> &Path {
         &self.path

@@ -19,10 +19,11 @@ use tokio::net::UnixStream;
 use super::console::{Console, Sign};
 use super::end::{End, failure};
 use super::launch::{self, Control, Process, ended};
-use super::{Accelerator, Config, Memory, VmmError, firecracker};
+use super::{Accelerator, Config, Memory, VmmError, firecracker, qemu};
 use crate::agent::Batch;
 use crate::overlay::dm_snapshot;
 use crate::session::Endpoint;
+use crate::session::socket::ShortPath;
 use crate::spec::VmmKind;
 
 /// How long a VMM that has closed its console may take to end.
@@ -227,6 +228,18 @@ impl Vmm {
                 let connected = tokio::time::timeout(AGENT_LIMIT, connecting).await;
                 connected.map_err(|_| VmmError::NoAnswer { what, seconds })?
             }
+        }
+    }
+
+    /// Has the agent run commands for whoever connects to a socket, in place of us; under Firecracker it
+    /// is reached by others as it is.
+    pub(crate) async fn open_door(&mut self, socket: &Utf8Path) -> Result<(), VmmError> {
+        match &mut self.control {
+            Control::Qemu { qmp, .. } => {
+                let short = ShortPath::to(socket).map_err(VmmError::Control)?;
+                qmp.listen(qemu::COMMANDS, &short.for_others()).await
+            }
+            Control::Firecracker { .. } => Ok(()),
         }
     }
 

@@ -96,7 +96,7 @@ impl Suite {
         let failed = !matches!(status, Ok(0));
         let mut kept = None;
         if failed && keep == Keep::OnFailure {
-            kept = Some(guest.keep()?.to_string());
+            kept = Some(guest.keep().await?.to_string());
         } else if let (Err(error), Ok(_)) = (guest.shutdown().await, &status) {
             return Err(error.into());
         }

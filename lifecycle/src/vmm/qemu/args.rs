@@ -14,6 +14,9 @@ pub(crate) const CONSOLE_FD: i32 = 4;
 pub(crate) const BATCHES_FD: i32 = 5;
 pub(crate) const COMMANDS_FD: i32 = 6;
 
+/// The port for commands, by the name of what is on its other side.
+pub(crate) const COMMANDS: &str = "commands";
+
 /// QEMU's arguments for a VM.
 pub(crate) fn args(config: &Config) -> Vec<String> {
     let mut args = Vec::new();
@@ -83,8 +86,7 @@ fn channels(config: &Config, args: &mut Vec<String>) {
     push(args, "-mon", "chardev=qmp,mode=control");
     // Port 0 would be a terminal.
     push(args, "-device", "virtio-serial-device,max_ports=3");
-    for (nr, (name, fd)) in [("batches", BATCHES_FD), ("commands", COMMANDS_FD)].iter().enumerate()
-    {
+    for (nr, (name, fd)) in [("batches", BATCHES_FD), (COMMANDS, COMMANDS_FD)].iter().enumerate() {
         push(args, "-chardev", &format!("socket,id={name},fd={fd}"));
         push(args, "-device", &format!("virtserialport,id={name},chardev={name},nr={}", nr + 1));
     }

@@ -68,6 +68,15 @@ impl Qmp {
         })
     }
 
+    /// Has whoever connects to a socket be on the other side of a port, in place of who is. QEMU makes
+    /// the socket.
+    pub(crate) async fn listen(&mut self, port: &str, socket: &str) -> Result<(), VmmError> {
+        let address = json!({"type": "unix", "data": {"path": socket}});
+        let data = json!({"addr": address, "server": true, "wait": false});
+        let backend = json!({"type": "socket", "data": data});
+        self.execute("chardev-change", json!({"id": port, "backend": backend})).await.map(drop)
+    }
+
     /// Stops the guest and writes the state of its devices; memory that is in a shared file stays
     /// there. The guest does not go on.
     pub(crate) async fn save(&mut self, state: BorrowedFd<'_>) -> Result<(), VmmError> {
