@@ -81,11 +81,7 @@ fn layout() -> Result<Layout, CommandError> {
     let cache = utf8(xdg.cache_dir())?.join("banger");
     let state = xdg.state_dir().map(utf8).transpose()?.unwrap_or_else(|| cache.join("state"));
     let state = state.join("banger");
-    let runtime = match xdg.runtime_dir().filter(|dir| dir.is_dir()) {
-        Some(dir) => utf8(dir)?.join("banger"),
-        None => state.join("sockets"),
-    };
-    Ok(Layout::new(cache, state, runtime))
+    Ok(Layout::new(cache, state))
 }
 
 fn utf8(path: std::path::PathBuf) -> Result<Utf8PathBuf, CommandError> {

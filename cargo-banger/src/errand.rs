@@ -43,15 +43,12 @@ impl Errand {
     /// Starts the VM, runs the command, and takes the VM down. Returns the command's status.
     pub(crate) async fn run(
         self,
-        mut request: Request,
+        request: Request,
         context: &Context,
         mut interrupts: Interrupts,
     ) -> Result<u8, CommandError> {
         let Self { command, is_shell, fetches, keep, timings } = self;
         let timeout = request.settings.timeout;
-        if !fetches.is_empty() {
-            request.expect_login();
-        }
         let mut guest = tokio::select! {
             guest = request.start(context) => guest?,
             _ = interrupts.next() => return Err(CommandError::interrupted()),

@@ -74,7 +74,8 @@ impl Cause {
             Self::Session(error) => error.hint(),
             Self::Sync(error) => error.hint(),
             Self::NoSuchVm(_) => Some("`cargo banger ps` lists those that run".to_owned()),
-            Self::Exec(_) | Self::Io(_) => None,
+            Self::Exec(error) => error.hint(),
+            Self::Io(_) => None,
         }
     }
 }

@@ -57,7 +57,6 @@ pub(crate) struct Request {
     workspace: Option<Workspace>,
     rebuild: bool,
     may_be_kept: bool,
-    needs_login: bool,
     program: Option<Utf8PathBuf>,
     toolchain: bool,
     builds: bool,
@@ -107,17 +106,7 @@ impl Request {
         context.sweep().await?;
         context.events.send(Event::Finished { stage: Stage::Check, took: began.elapsed() });
         let may_be_kept = may_be_kept || settings.keep_on_failure;
-        Ok(Self {
-            settings,
-            name,
-            workspace,
-            rebuild,
-            may_be_kept,
-            needs_login: false,
-            program,
-            toolchain,
-            builds,
-        })
+        Ok(Self { settings, name, workspace, rebuild, may_be_kept, program, toolchain, builds })
     }
 
     /// Gives the guest more memory where cargo runs in it and nobody said how much.
@@ -126,11 +115,6 @@ impl Request {
             let ram = Ram::try_from(RAM_FOR_CARGO).expect("the default is within range");
             self.settings.spec.ram = ram;
         }
-    }
-
-    /// Has the login made beside the start: files to be brought back need it.
-    pub(crate) fn expect_login(&mut self) {
-        self.needs_login = true;
     }
 
     /// When the settings want the VM left running.
@@ -148,7 +132,7 @@ impl Request {
         self.syncs().then_some(context.directory.as_path())
     }
 
-    /// Builds what is missing, boots, logs in and syncs.
+    /// Builds what is missing, boots and syncs.
     pub(crate) async fn start(self, context: &Context) -> Result<Guest, CommandError> {
         let plan = self.plan(context).await?;
         let host = Host {
@@ -198,7 +182,6 @@ impl Request {
             directories,
             workspace: workspace.map(|workspace| contents::workspace_plan(workspace, builds)),
             may_be_kept: self.may_be_kept,
-            needs_login: self.needs_login,
             directory,
         })
     }

@@ -56,6 +56,18 @@ fn files_come_back_from_a_command_that_failed() {
 }
 
 #[test]
+fn files_travel_although_the_guest_has_no_network_any_more() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let workspace = Workspace::new(env.work(), "cut-off");
+    let script = "! [ -e /sys/class/net/eth0 ] || ip link set eth0 down; echo out >report";
+    let args = ["run", "--out", "report:brought", "--", "sh", "-c", script];
+    env.banger(args).directory(workspace.root()).run().code(0);
+    let brought = fs::read_to_string(workspace.root().join("brought")).unwrap();
+    assert_eq!(brought, "out\n");
+    env.assert_nothing_left();
+}
+
+#[test]
 fn a_file_that_is_not_there_to_bring_back_is_named() {
     let Some(env) = TestEnvironment::sharing_images(1) else { return };
     let args = ["run", "--no-sync", "--out", "/root/nothing:here", "--", "true"];

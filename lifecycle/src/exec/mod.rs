@@ -51,3 +51,17 @@ pub enum ExecError {
         stderr: String,
     },
 }
+
+impl ExecError {
+    /// What mends it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Step { status: 127, stderr, .. } if stderr.contains("sftp-server") => {
+                let package = "the image needs it, of Debian's package `openssh-sftp-server`";
+                Some(package.to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,13 +1,12 @@
-//! From files to a guest that one is logged in to.
+//! From files to a guest that runs commands.
 //!
 //! ```text
-//! Prepared ─┬─ restore ─────────────────┬─► address ─► Booted ─► identity, disks ∥ login ─► Guest
+//! Prepared ─┬─ restore ─────────────────┬─► address ─► Booted ─► identity, disks ─► Guest
 //!           │      └─ fails: discarded ─┤
 //!           └─ cold boot ◄──────────────┘
 //! ```
 //!
-//! The login, where anything needs one, starts at once: what must hold before anybody is in holds
-//! because the sshd of a template stands still until the guest has random numbers of its own.
+//! The sshd of a template stands still until the guest has random numbers of its own.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +19,6 @@ use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::Stage;
 use crate::exec::Channel;
 use crate::overlay::WorkspaceDisk;
-use crate::session::Login;
 use crate::spec::{Init, VmmKind};
 use crate::template::{STATE, Template};
 use crate::vmm::console::Console;
@@ -171,7 +169,7 @@ impl Prepared {
 }
 
 impl Booted {
-    /// Gives the guest its names, disks and time, and logs in meanwhile if that will be needed.
+    /// Gives the guest its names, disks and time, and writes down how it is reached.
     ///
     /// # Errors
     /// Where the guest refuses, or ends.
@@ -180,7 +178,7 @@ impl Booted {
         let _stage = stages::start(&events, Stage::Connect);
         let Self { mut vmm, mut prepared, cold } = self;
         match enter(&mut vmm, &mut prepared, cold).await {
-            Ok((channel, login)) => Ok(Guest::new(vmm, channel, login, prepared)),
+            Ok(channel) => Ok(Guest::new(vmm, channel, prepared)),
             Err(cause) => {
                 prepared.doubt_disk(&cause).during(Stage::Connect)?;
                 let console = Some(vmm.console_tail());
@@ -190,39 +188,22 @@ impl Booted {
     }
 }
 
-/// Has the guest take on its identity and mount its disks, and logs in meanwhile where SSH will be
-/// needed.
-async fn enter(
-    vmm: &mut Vmm,
-    prepared: &mut Prepared,
-    cold: bool,
-) -> Result<(Channel, Login), Cause> {
+/// Has the guest take on its identity and mount its disks.
+async fn enter(vmm: &mut Vmm, prepared: &mut Prepared, cold: bool) -> Result<Channel, Cause> {
     let disks = prepared.disks();
-    let Prepared { run_dir, control, keys, identity, config, program, .. } = prepared;
-    let Prepared { scans, needs_login, .. } = prepared;
-    let login = Login::new(ssh_config(vmm, run_dir, control, keys, program).await?);
+    let Prepared { run_dir, keys, identity, config, program, .. } = prepared;
+    ssh_config(vmm, run_dir, keys, program).await?;
     let told = identity.randomness().then(&identity.names()).then(&disks);
     let talk = async |console: &mut Console| {
         console.perform(IDENTITY, &told, IDENTITY_LIMIT).await?;
         Ok::<_, Cause>(set_clock(console).await?)
     };
-    let logging_in = async {
-        let unchanged = match scans.as_mut() {
-            Some(scans) => scans.unchanged().await,
-            None => true,
-        };
-        if *needs_login || !unchanged {
-            login.master().await?;
-        }
-        Ok(())
-    };
-    let both = async |console: &mut Console| tokio::try_join!(talk(console), logging_in);
-    vmm.converse(both).await?;
+    vmm.converse(talk).await?;
     let channel = Channel::over(vmm.commands().await?);
     if cold && config.spec.init == Init::Systemd {
         vmm.attend(wait_for_systemd(&channel)).await?;
     }
-    Ok((channel, login))
+    Ok(channel)
 }
 
 /// Sets the guest's clock by ours; again where it took so long that it was late when it was set.

@@ -1,7 +1,7 @@
 //! Making a template: a guest is booted, warmed up, made quiet and frozen.
 //!
 //! ```text
-//! boot ─► ready ─► logged in ─► warm ─► logged out ─► quiet ─► saved
+//! boot ─► ready ─► warm ─► quiet ─► saved
 //! ```
 //!
 //! The guest has no name, no disks but its root and no workspace, and when it is frozen nobody is
@@ -17,8 +17,9 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use super::boot_set::{BootSet, RootDisk, root_size};
 use super::engine::Engine;
 use super::plan::Host;
-use super::ready::{ssh_config, step, wait_for_systemd};
+use super::ready::{step, wait_for_systemd};
 use super::slots::Slots;
+use super::transfer::with_sftp;
 use super::{Plan, identity};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
@@ -27,11 +28,8 @@ use crate::exec::{Channel, GuestCommand, stream};
 use crate::network::Network;
 use crate::overlay::{DiskFormat, qcow2, raw};
 use crate::rundir::record::NetworkRecord;
-use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
-use crate::session::{Keys, Master, SshConfig};
 use crate::spec::{Init, VmSpec, VmmKind};
-use crate::sync::sftp_options;
 use crate::template::{MEMORY, OVERLAY, ROOT, STATE, TemplateError};
 use crate::vmm::firecracker::Home;
 use crate::vmm::{Config, Memory, Vmm, VmmError};
@@ -46,7 +44,6 @@ const SETTLED: &str = "while pidof resize2fs >/dev/null; do sleep 0.05; done";
 pub(super) async fn cast(
     plan: &Plan,
     engine: &Engine,
-    keys: &Keys,
     segment: &[u8],
     host: Host<'_>,
     made: &Utf8Path,
@@ -62,11 +59,9 @@ pub(super) async fn cast(
     let mut vmm = launch(record, &config, &run_dir).await?;
     vmm.watch(root.watch());
     let limit = Duration::from_millis(plan.spec.boot_timeout_ms);
-    let control = control_path(layout, run_dir.name());
     let outcome = async {
         vmm.ready(limit).await.during(Stage::Boot)?;
-        let ssh = ssh_config(&mut vmm, &run_dir, &control, keys, host.program).await;
-        let warming = warm(&mut vmm, plan.spec.init, ssh.during(Stage::Connect)?).await;
+        let warming = warm(&mut vmm, plan.spec.init).await;
         // Open until all is saved: an agent whose other side has gone ends.
         let _channel = warming.during(Stage::Connect)?;
         freeze(&mut vmm, plan, engine, made, place).await.during(Stage::Template)
@@ -138,28 +133,19 @@ async fn config(
     Ok((set.config(run_dir, &spec, engine, home, disks, Memory::Kept(memory)), set.root))
 }
 
-/// Does what a first user of the guest would do, so that clones find it in memory, and leaves.
-async fn warm(vmm: &mut Vmm, init: Init, config: SshConfig) -> Result<Channel, Cause> {
+/// Does what a first user of the guest would do, so that clones find it in memory.
+async fn warm(vmm: &mut Vmm, init: Init) -> Result<Channel, Cause> {
     let channel = Channel::over(vmm.commands().await?);
-    let master = vmm.attend(async { Ok::<_, Cause>(Master::connect(config).await?) }).await?;
     let warming = async {
         if init == Init::Systemd {
             wait_for_systemd(&channel).await?;
         }
         step(&channel, "waiting for the root disk to grow", SETTLED.to_owned()).await?;
-        visit(&channel, &master).await
+        stream::capture(&channel, &GuestCommand::new(vec!["/bin/true".into()])).await?;
+        with_sftp(&channel, async |_| Ok(())).await
     };
-    let warmed = vmm.attend(warming).await;
-    master.close().await;
-    warmed.map(|()| channel)
-}
-
-/// A command and a file transfer.
-async fn visit(channel: &Channel, master: &Master) -> Result<(), Cause> {
-    stream::capture(channel, &GuestCommand::new(vec!["/bin/true".into()])).await?;
-    let sftp = master.sftp(sftp_options()).await?;
-    sftp.close().await.map_err(std::io::Error::other)?;
-    Ok(())
+    vmm.attend(warming).await?;
+    Ok(channel)
 }
 
 /// Waits until nobody is connected, and saves all there is.

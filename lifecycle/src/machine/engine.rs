@@ -231,7 +231,6 @@ mod tests {
             directories: Vec::new(),
             workspace: None,
             may_be_kept: false,
-            needs_login: false,
             directory: None,
         };
         let host = Host {

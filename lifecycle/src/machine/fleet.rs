@@ -10,9 +10,9 @@ use crate::event::Stage;
 use crate::network::nat::Nat;
 use crate::network::{self, NetworkError};
 use crate::rundir::record::NetworkRecord;
-use crate::rundir::run::{control_path, guard_path};
+use crate::rundir::run::guard_path;
 use crate::rundir::{FileLock, Layout, Record};
-use crate::session::{Master, SshConfig, shell};
+use crate::session::shell;
 use crate::spec::VmName;
 use crate::teardown::remains;
 use crate::teardown::sweep::{bury, run_directories};
@@ -63,14 +63,8 @@ pub async fn visit(layout: &Layout, name: &VmName) -> Result<Option<Visit>, Erro
 /// Where there is no such VM or it does not answer.
 pub async fn enter(layout: &Layout, name: &VmName) -> Result<u8, Error> {
     let (run_dir, record) = find(layout, name)?;
-    // A control socket of our own: the VM may be attended, or entered twice.
-    let control = control_path(layout, name).with_extension(std::process::id().to_string());
-    let config = SshConfig::existing(&run_dir, &control);
-    let master = Master::connect(config).await.during(Stage::Connect)?;
     let directory = record.meta.directory.as_deref();
-    let status = shell::run(&master, directory).await.during(Stage::Command);
-    master.close().await;
-    status
+    shell::run(&run_dir, directory).await.during(Stage::Command)
 }
 
 /// Whether a VM reaches beyond this host.
@@ -122,7 +116,7 @@ pub async fn stop(layout: &Layout, name: &VmName) -> Result<(), Error> {
     };
     let _turn = FileLock::exclusive(&guard_path(layout)).await.during(Stage::Teardown)?;
     if run_dir.is_dir() {
-        bury(layout, &run_dir).during(Stage::Teardown)?;
+        bury(&run_dir).during(Stage::Teardown)?;
     }
     Ok(())
 }

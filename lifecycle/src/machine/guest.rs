@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::Prepared;
 use super::ready::step;
+use super::transfer::with_sftp;
 use super::visit::door;
 use super::workspace_mount::{MOUNT_LIMIT, MOUNTING, Mounted, Scans, SyncReport, freeze};
 use super::{archive, stages};
@@ -15,9 +16,8 @@ use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::{Events, Stage};
 use crate::exec::{Channel, GuestCommand, Streams, stream};
-use crate::session::Login;
 use crate::spec::VmName;
-use crate::sync::{pull, sftp_options};
+use crate::sync::pull;
 use crate::teardown::remains;
 use crate::vmm::{Vmm, VmmError};
 
@@ -33,7 +33,6 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Guest {
     mounted: Option<Mounted>,
-    login: Login,
     channel: Channel,
     vmm: Vmm,
     prepared: Prepared,
@@ -47,8 +46,8 @@ pub struct Shutdown {
 }
 
 impl Guest {
-    pub(super) fn new(vmm: Vmm, channel: Channel, login: Login, prepared: Prepared) -> Self {
-        Self { mounted: None, login, channel, vmm, prepared }
+    pub(super) fn new(vmm: Vmm, channel: Channel, prepared: Prepared) -> Self {
+        Self { mounted: None, channel, vmm, prepared }
     }
 
     /// The VM's name.
@@ -90,7 +89,7 @@ impl Guest {
         let mut sent = SyncReport::default();
         if let Some(scans) = scans {
             mounts = scans.mounts();
-            let sending = scans.send(&self.login, &self.channel, events);
+            let sending = scans.send(&self.channel, events);
             let (mounted, report) = self.vmm.attend(sending).await?;
             self.mounted = Some(mounted);
             sent = report;
@@ -183,14 +182,13 @@ impl Guest {
     pub async fn fetch(&mut self, guest: &Path, host: &Path) -> Result<(), Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Fetch);
-        let login = &self.login;
-        let master = async { Ok::<_, Cause>(login.master().await?) };
-        let master = self.vmm.attend(master).await.during(Stage::Fetch)?;
-        let sftp = master.sftp(sftp_options()).await.during(Stage::Fetch)?;
         let progress = |_files: u64, bytes: u64| {
             events.progress(Stage::Fetch, "bringing files back", bytes, None);
         };
-        pull(&sftp, guest, host, progress).await.during(Stage::Fetch).map(drop)
+        let fetching = with_sftp(&self.channel, async |sftp| {
+            Ok(pull(sftp, guest, host, progress).await.map(drop)?)
+        });
+        self.vmm.attend(fetching).await.during(Stage::Fetch)
     }
 
     /// Copies a file or directory of the host into the guest, as `cp -a` would; it belongs to root
@@ -217,8 +215,8 @@ impl Guest {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Teardown);
         let frozen = self.freeze().await;
-        let Self { mounted, login, vmm, prepared, .. } = self;
-        tokio::join!(login.close(), vmm.kill());
+        let Self { mounted, vmm, prepared, .. } = self;
+        vmm.kill().await;
         let Prepared { workspace_disk, root, network, run_dir, .. } = prepared;
         if let Some(snapshot) = root.snapshot {
             snapshot.remove().during(Stage::Teardown)?;
@@ -249,7 +247,7 @@ impl Guest {
     /// # Errors
     /// Where its record cannot be written; the VM ends then.
     pub async fn keep(self) -> Result<VmName, Error> {
-        let Self { login, mut vmm, prepared, .. } = self;
+        let Self { mut vmm, prepared, .. } = self;
         let Prepared { mut record, mut run_dir, workspace_disk, root, network, events, .. } =
             prepared;
         record.meta.kept = true;
@@ -257,7 +255,6 @@ impl Guest {
         if let Err(error) = vmm.open_door(&door(run_dir.path())).await {
             events.detail(format!("shells reach it over its network only: {error}"));
         }
-        drop(login);
         run_dir.stay();
         if let Some(disk) = workspace_disk {
             // The VM goes on writing to it; `stop` or a sweep removes it with the record.

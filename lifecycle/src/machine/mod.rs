@@ -23,6 +23,7 @@ mod prepared;
 mod booted;
 mod ready;
 pub mod guest;
+mod transfer;
 mod workspace_mount;
 mod archive;
 mod odd_names;

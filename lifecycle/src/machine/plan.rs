@@ -36,8 +36,6 @@ pub struct Plan {
     pub workspace: Option<WorkspacePlan>,
     /// Whether it may be told to stay after its command.
     pub may_be_kept: bool,
-    /// Whether SSH will be needed once its command runs, as files to bring back do.
-    pub needs_login: bool,
     /// The directory its commands and shells start in, where it exists in the guest.
     pub directory: Option<Utf8PathBuf>,
 }

@@ -22,7 +22,6 @@ use crate::layer::{Layer, LayerKind};
 use crate::network::{self, Network};
 use crate::overlay::{RootOverlay, WorkspaceDisk, dm_snapshot};
 use crate::rundir::record::{Meta, NetworkRecord};
-use crate::rundir::run::control_path;
 use crate::rundir::{Layout, Record, RunDir};
 use crate::session::Keys;
 use crate::spec::Net;
@@ -51,7 +50,6 @@ pub struct Prepared {
     /// `cargo-banger` itself.
     pub(super) program: Utf8PathBuf,
     pub(super) engine: Engine,
-    pub(super) control: Utf8PathBuf,
     pub(super) scans: Option<Scans>,
     pub(super) workspace_disk: Option<WorkspaceDisk>,
     pub(super) root: RootDisk,
@@ -59,7 +57,6 @@ pub struct Prepared {
     pub(super) run_dir: RunDir,
     pub(super) record: Record,
     pub(super) may_be_kept: bool,
-    pub(super) needs_login: bool,
     pub(super) events: Events,
     pub(super) template: Option<(TemplateStore, Template)>,
     pub(super) segment: Vec<u8>,
@@ -123,7 +120,7 @@ impl Plan {
         let segment = engine.seed(self.spec.init, &keys).segment();
         let template = match self.start {
             Start::Cold => None,
-            Start::Template => self.template(&engine, &keys, &segment, host).await?,
+            Start::Template => self.template(&engine, &segment, host).await?,
         };
         let claimed = {
             let _stage = stages::start(host.events, Stage::Overlay);
@@ -173,7 +170,6 @@ impl Plan {
     async fn template(
         &self,
         engine: &Engine,
-        keys: &Keys,
         segment: &[u8],
         host: Host<'_>,
     ) -> Result<Option<(TemplateStore, Template)>, Error> {
@@ -184,7 +180,7 @@ impl Plan {
         let making = async |made: &camino::Utf8Path, place: &camino::Utf8Path| {
             let what = "making a template (first use of this image and shape)";
             host.events.progress(Stage::Template, what, 0, None);
-            cast(self, engine, keys, segment, host, made, place).await
+            cast(self, engine, segment, host, made, place).await
         };
         let Shape { key, what } = shape;
         let content = Content { what, image: self.boot.digest(), ..Content::default() };
@@ -252,7 +248,6 @@ impl Plan {
             keys,
             program: host.program.to_owned(),
             engine,
-            control: control_path(host.layout, run_dir.name()),
             scans,
             workspace_disk,
             root: set.root,
@@ -260,7 +255,6 @@ impl Plan {
             run_dir,
             record,
             may_be_kept: self.may_be_kept,
-            needs_login: self.needs_login,
             events: host.events.clone(),
             template: origin.map(|origin| origin.template),
             segment,

@@ -8,22 +8,21 @@ use crate::error::Cause;
 use crate::exec::{Channel, ExecError, GuestCommand, stream};
 use crate::process::last_lines;
 use crate::rundir::RunDir;
-use crate::session::{Keys, SshConfig};
+use crate::session::{Keys, config};
 use crate::vmm::{Vmm, VmmError};
 
 /// How long systemd may take to bring everything up.
 const SYSTEMD_LIMIT: Duration = Duration::from_secs(180);
 
-/// Writes how the guest is reached.
+/// Writes how others reach the guest.
 pub(super) async fn ssh_config(
     vmm: &mut Vmm,
     run_dir: &RunDir,
-    control: &Utf8Path,
     keys: &Keys,
     program: &Utf8Path,
-) -> Result<SshConfig, Cause> {
+) -> Result<(), Cause> {
     let endpoint = vmm.endpoint().await?;
-    Ok(SshConfig::write(run_dir.path(), control, &endpoint, keys, program)?)
+    Ok(config::write(run_dir.path(), &endpoint, keys, program)?)
 }
 
 /// systemd is complete when no job is left; a failed unit is the user's to judge.

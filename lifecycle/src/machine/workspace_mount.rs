@@ -16,14 +16,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::slots::WORK;
+use super::transfer::with_sftp;
 use super::{WorkspacePlan, odd_names};
 use crate::agent::Batch;
 use crate::error::Cause;
 use crate::event::{Events, Stage};
 use crate::exec::Channel;
 use crate::overlay::WorkspaceDisk;
-use crate::session::{Login, SessionError};
-use crate::sync::{Manifest, Plan, Root, SyncError, push, scan, sftp_options};
+use crate::sync::{Manifest, Plan, Root, SyncError, push, scan};
 
 /// What is done last, and how long it may take the guest.
 pub(crate) const MOUNTING: &str = "mounting the workspace";
@@ -106,13 +106,12 @@ impl Scans {
     /// Sends what differs.
     pub(crate) async fn send(
         mut self,
-        login: &Login,
         channel: &Channel,
         events: &Events,
     ) -> Result<(Mounted, SyncReport), Cause> {
         let changed = !self.unchanged().await;
         let mut scanned = self.done.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let report = send(&mut scanned, login, channel, events).await?;
+        let report = send(&mut scanned, channel, events).await?;
         let builds = self.workspace.target.is_some();
         Ok((Mounted { scanned: Arc::new(scanned), changed, builds }, report))
     }
@@ -135,7 +134,6 @@ impl Mounted {
 /// Sends each root's difference, over one SFTP session that is only opened if there is one.
 async fn send(
     scanned: &mut [Scanned],
-    login: &Login,
     channel: &Channel,
     events: &Events,
 ) -> Result<SyncReport, Cause> {
@@ -144,24 +142,28 @@ async fn send(
         return Ok(report);
     }
     let total = scanned.iter().map(|scanned| scanned.plan.bytes()).sum();
-    let sftp = login.master().await?.sftp(sftp_options()).await?;
-    let mut before = 0;
-    for Scanned { root, manifest, plan } in scanned {
-        let tree = tree(root);
-        let progress = |_files: u64, bytes: u64| {
-            events.progress(Stage::Sync, "sending the workspace", before + bytes, Some(total));
-        };
-        report.files += plan.files();
-        report.bytes += plan.bytes();
-        report.deleted += plan.deletions().len() as u64;
-        let odd = plan.take_odd_names();
-        let sent = push(&sftp, root.host.as_std_path(), Path::new(&tree), plan, progress).await?;
-        manifest.amend(&sent);
-        odd_names::send(channel, odd, root.host.clone().into(), &tree).await?;
-        before = report.bytes;
+    let mut odd = Vec::new();
+    with_sftp(channel, async |sftp| {
+        for Scanned { root, manifest, plan } in scanned {
+            let tree = tree(root);
+            let before = report.bytes;
+            let progress = |_files: u64, bytes: u64| {
+                events.progress(Stage::Sync, "sending the workspace", before + bytes, Some(total));
+            };
+            report.files += plan.files();
+            report.bytes += plan.bytes();
+            report.deleted += plan.deletions().len() as u64;
+            odd.push((plan.take_odd_names(), root.host.clone(), tree.clone()));
+            let sent =
+                push(sftp, root.host.as_std_path(), Path::new(&tree), plan, progress).await?;
+            manifest.amend(&sent);
+        }
+        Ok(())
+    })
+    .await?;
+    for (names, root, tree) in odd {
+        odd_names::send(channel, names, root.into(), &tree).await?;
     }
-    // A clean end of the SFTP session, so that every reply has been seen.
-    sftp.close().await.map_err(|error| SessionError::Lost(error.to_string()))?;
     Ok(report)
 }
 

@@ -2,39 +2,30 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-/// The three roots under which everything of banger's lives. See the README for what each holds.
+/// The roots under which everything of banger's lives. See the README for what each holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     cache: Utf8PathBuf,
     state: Utf8PathBuf,
-    runtime: Utf8PathBuf,
 }
 
 impl Layout {
-    /// Takes the three roots; creates nothing.
-    ///
-    /// `runtime` holds sockets, whose paths Linux limits to 108 bytes: keep it short.
+    /// Takes the roots; creates nothing.
     #[must_use]
-    pub fn new(cache: Utf8PathBuf, state: Utf8PathBuf, runtime: Utf8PathBuf) -> Self {
-        Self { cache, state, runtime }
+    pub fn new(cache: Utf8PathBuf, state: Utf8PathBuf) -> Self {
+        Self { cache, state }
     }
 
-    /// All three roots under one directory, as `BANGER_HOME` asks for.
+    /// Both under one directory, as `BANGER_HOME` asks for.
     #[must_use]
     pub fn under(home: &Utf8Path) -> Self {
-        Self::new(home.join("cache"), home.join("state"), home.join("run"))
+        Self::new(home.join("cache"), home.join("state"))
     }
 
     /// What can be deleted at any time and is made again at need.
     #[must_use]
     pub fn cache(&self) -> &Utf8Path {
         &self.cache
-    }
-
-    /// Sockets.
-    #[must_use]
-    pub fn runtime(&self) -> &Utf8Path {
-        &self.runtime
     }
 
     /// Images, one directory each, named by digest.

@@ -68,7 +68,6 @@ impl RunDir {
     pub async fn create(layout: &Layout, name: Option<&VmName>) -> Result<Self, RunDirError> {
         let runs = layout.runs();
         private_dir(&runs)?;
-        private_dir(layout.runtime())?;
         // Between its making and its locking a directory looks like a dead one's: keep sweeps out.
         let _turn = FileLock::exclusive(&guard_path(layout)).await?;
         if let Some(name) = name {
@@ -169,12 +168,6 @@ pub(crate) fn handle_of(run_dir: &Utf8Path) -> String {
 /// The lock under which run directories appear and disappear.
 pub(crate) fn guard_path(layout: &Layout) -> Utf8PathBuf {
     layout.runs().join(GUARD)
-}
-
-/// Where a VM's SSH control socket is: in the short runtime directory.
-pub(crate) fn control_path(layout: &Layout, name: &VmName) -> Utf8PathBuf {
-    let key = blake3::hash(name.as_str().as_bytes()).to_hex();
-    layout.runtime().join(&key[..12])
 }
 
 /// Makes a directory that only its owner can read.

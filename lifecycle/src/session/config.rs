@@ -1,19 +1,16 @@
 //! The `ssh_config` of one VM: complete, so that nothing of the user's own configuration applies.
 
+use std::io;
 use std::net::SocketAddr;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
-use super::{Keys, SessionError};
+use super::Keys;
 use crate::process::quote;
 
 /// The name under which `ssh` knows the guest.
 pub(crate) const HOST: &str = "vm";
-
-/// Longest control-socket path that works: `sun_path` holds 108 bytes, and `ssh` binds a
-/// temporary name 17 bytes longer first.
-const SOCKET_PATH_LIMIT: usize = 108 - 1 - 17;
 
 /// Where the guest's sshd is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,50 +21,23 @@ pub(crate) enum Endpoint {
     Vsock(Utf8PathBuf),
 }
 
-/// The configuration on disk.
-#[derive(Clone, Debug)]
-pub(crate) struct SshConfig {
-    file: Utf8PathBuf,
-    control: Utf8PathBuf,
+/// Writes `ssh_config` and `known_hosts` into the run directory. `program` is `cargo-banger`, which
+/// connects `ssh` where only it can.
+pub(crate) fn write(
+    run_dir: &Utf8Path,
+    endpoint: &Endpoint,
+    keys: &Keys,
+    program: &Utf8Path,
+) -> io::Result<()> {
+    let known_hosts = run_dir.join("known_hosts");
+    fs::write(&known_hosts, format!("{HOST} {}", keys.host_public()))?;
+    let text = render(&reach(endpoint, program), keys.identity(), &known_hosts);
+    fs::write(file(run_dir), text)
 }
 
-impl SshConfig {
-    /// Writes `ssh_config` and `known_hosts` into the run directory. `program` is `cargo-banger`, which
-    /// connects `ssh` where only it can.
-    pub(crate) fn write(
-        run_dir: &Utf8Path,
-        control: &Utf8Path,
-        endpoint: &Endpoint,
-        keys: &Keys,
-        program: &Utf8Path,
-    ) -> Result<Self, SessionError> {
-        if control.as_str().len() > SOCKET_PATH_LIMIT {
-            return Err(SessionError::PathTooLong(control.to_owned()));
-        }
-        let known_hosts = run_dir.join("known_hosts");
-        fs::write(&known_hosts, format!("{HOST} {}", keys.host_public()))?;
-        let this = Self { file: run_dir.join("ssh_config"), control: control.to_owned() };
-        fs::write(
-            &this.file,
-            render(&reach(endpoint, program), keys.identity(), &known_hosts, control),
-        )?;
-        Ok(this)
-    }
-
-    /// The configuration of a VM that another process started.
-    pub(crate) fn existing(run_dir: &Utf8Path, control: &Utf8Path) -> Self {
-        Self { file: run_dir.join("ssh_config"), control: control.to_owned() }
-    }
-
-    /// For `ssh -F`.
-    pub(crate) fn file(&self) -> &Utf8Path {
-        &self.file
-    }
-
-    /// The master's control socket.
-    pub(crate) fn control(&self) -> &Utf8Path {
-        &self.control
-    }
+/// The configuration of a VM, for `ssh -F`.
+pub(super) fn file(run_dir: &Utf8Path) -> Utf8PathBuf {
+    run_dir.join("ssh_config")
 }
 
 /// Where `ssh` connects to, or what connects it.
@@ -87,7 +57,7 @@ fn reach(endpoint: &Endpoint, program: &Utf8Path) -> String {
 
 /// The text. The algorithms are the cheapest of those that OpenSSH trusts: an emulated guest
 /// spends most of its login on the key exchange.
-fn render(reach: &str, identity: &Utf8Path, known: &Utf8Path, control: &Utf8Path) -> String {
+fn render(reach: &str, identity: &Utf8Path, known: &Utf8Path) -> String {
     format!(
         "Host {HOST}\n\
          {reach}\
@@ -110,9 +80,6 @@ fn render(reach: &str, identity: &Utf8Path, known: &Utf8Path, control: &Utf8Path
          Compression no\n\
          ServerAliveInterval 20\n\
          ServerAliveCountMax 6\n\
-         LogLevel ERROR\n\
-         EscapeChar none\n\
-         ControlPath \"{control}\"\n\
-         ControlPersist no\n"
+         LogLevel ERROR\n"
     )
 }

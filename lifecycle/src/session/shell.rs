@@ -8,21 +8,22 @@ use camino::Utf8Path;
 use tokio::process::Command;
 
 use super::config::HOST;
-use super::{Master, SessionError};
+use super::{SessionError, config};
 use crate::process::{die_with_parent, quote};
 
-/// Runs one over the master's connection, and returns its exit status: `ssh` handles raw mode, window
-/// size and Ctrl-C.
+/// Logs in to the VM that has a run directory, runs one, and returns its exit status: `ssh` handles raw
+/// mode, window size and Ctrl-C. Where it cannot log in, it says why, and its status is 255.
 ///
 /// The child stays in the terminal's foreground process group, so keys reach it.
-pub(crate) async fn run(master: &Master, directory: Option<&Utf8Path>) -> Result<u8, SessionError> {
-    let config = master.config();
+pub(crate) async fn run(
+    run_dir: &Utf8Path,
+    directory: Option<&Utf8Path>,
+) -> Result<u8, SessionError> {
     let enter = directory.map(|directory| format!("cd {} && ", quote(directory.as_str())));
     let mut ssh = Command::new("ssh");
     // Without one of ours, a terminal in the guest would never see the end of our input.
     let terminal = if std::io::stdin().is_terminal() { "-tt" } else { "-T" };
-    ssh.args(["-F", config.file().as_str(), "-S", config.control().as_str(), terminal])
-        .args(["-o", "ControlMaster=no", "-o", "EscapeChar=~", HOST, "--"])
+    ssh.args(["-F", config::file(run_dir).as_str(), terminal, HOST, "--"])
         .arg(format!("{}exec bash -l", enter.unwrap_or_default()));
     let mut child = die_with_parent(&mut ssh).spawn().map_err(SessionError::Start)?;
     let status = child.wait().await?;

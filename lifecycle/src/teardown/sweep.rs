@@ -12,9 +12,8 @@ use super::remains;
 use crate::network;
 use crate::overlay::dm_snapshot;
 use crate::process::unless_gone;
-use crate::rundir::run::{control_path, guard_path, is_orphaned};
+use crate::rundir::run::{guard_path, is_orphaned};
 use crate::rundir::{FileLock, Layout, Record, Shelf};
-use crate::spec::VmName;
 
 /// How long children of a dead run's owner may take to notice, or to end what they are about.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
@@ -27,8 +26,6 @@ pub enum Leftover {
     Run(Utf8PathBuf),
     /// One of which something cannot be removed, and why.
     Stuck(Utf8PathBuf, String),
-    /// A socket that no run owns.
-    Socket(Utf8PathBuf),
     /// A workspace disk's top that no run owns.
     Disk(Utf8PathBuf),
     /// A layer or template whose maker died.
@@ -48,7 +45,6 @@ impl fmt::Display for Leftover {
         match self {
             Self::Run(path) => write!(f, "run of a dead process: {path}"),
             Self::Stuck(path, why) => write!(f, "run of a dead process, {path}: {why}"),
-            Self::Socket(path) => write!(f, "socket of no run: {path}"),
             Self::Disk(path) => write!(f, "disk of no run: {path}"),
             Self::Unfinished(path) => write!(f, "half made: {path}"),
         }
@@ -82,7 +78,7 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
         match dead_lock(&run_dir).await? {
             None => drop(live.insert(run_dir)),
             Some(_lock) => {
-                let buried = if remove { bury(layout, &run_dir) } else { Ok(()) };
+                let buried = if remove { bury(&run_dir) } else { Ok(()) };
                 found.push(match buried {
                     Ok(()) => Leftover::Run(run_dir),
                     // No reason that others should not start.
@@ -94,8 +90,6 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
             }
         }
     }
-    let sockets = unowned(layout.runtime(), &owned_sockets(layout, &live), |_| true)?;
-    found.extend(sockets.into_iter().map(Leftover::Socket));
     for workspace in subdirectories(&layout.workspaces())? {
         let is_top = |name: &str| name.starts_with("run-");
         let tops = unowned(&workspace, &owned_files(&live), is_top)?;
@@ -103,7 +97,7 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
     }
     if remove {
         for leftover in &found {
-            if let Leftover::Socket(path) | Leftover::Disk(path) = leftover {
+            if let Leftover::Disk(path) = leftover {
                 unless_gone(fs::remove_file(path))?;
             }
         }
@@ -148,7 +142,7 @@ async fn dead_lock(run_dir: &Utf8Path) -> io::Result<Option<FileLock>> {
 }
 
 /// Ends a dead run: its processes, what it owned elsewhere, its directory.
-pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<()> {
+pub(crate) fn bury(run_dir: &Utf8Path) -> io::Result<()> {
     remains::kill(run_dir)?;
     if let Some(record) = Record::read(run_dir) {
         for path in &record.meta.owns {
@@ -159,16 +153,7 @@ pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<()> {
             network::remove(network).map_err(io::Error::other)?;
         }
     }
-    if let Some(name) = run_dir.file_name().and_then(|name| name.parse::<VmName>().ok()) {
-        unless_gone(fs::remove_file(control_path(layout, &name)))?;
-    }
     fs::remove_dir_all(run_dir)
-}
-
-/// The sockets of live runs.
-fn owned_sockets(layout: &Layout, live: &BTreeSet<Utf8PathBuf>) -> BTreeSet<Utf8PathBuf> {
-    let names = live.iter().filter_map(|dir| dir.file_name()?.parse::<VmName>().ok());
-    names.map(|name| control_path(layout, &name)).collect()
 }
 
 /// The files outside their directories that live runs own.
@@ -190,9 +175,7 @@ fn unowned(
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // ssh binds its socket under a longer temporary name first.
-        let owner = owned.iter().any(|path| entry.path().as_str().starts_with(path.as_str()));
-        if matches(entry.file_name()) && !owner {
+        if matches(entry.file_name()) && !owned.contains(entry.path()) {
             found.push(entry.into_path());
         }
     }
@@ -237,17 +220,6 @@ mod tests {
         assert!(!dead.exists());
         assert!(live.path().exists());
         assert!(sweep(&layout).await.unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_socket_without_a_run_is_removed() {
-        let (_dir, layout) = layout();
-        let live = RunDir::create(&layout, None).await.unwrap();
-        let mine = control_path(&layout, live.name());
-        fs::write(&mine, "").unwrap();
-        fs::write(layout.runtime().join("stray"), "").unwrap();
-        assert_eq!(sweep(&layout).await.unwrap().len(), 1);
-        assert!(mine.exists());
     }
 
     #[tokio::test]

@@ -169,7 +169,6 @@ impl TestEnvironment {
     pub(crate) fn assert_nothing_left(&self) {
         self.banger(["gc", "--check"]).run().code(0);
         let mut left = self.run_directories();
-        left.extend(entries(&self.home().join("run")));
         for workspace in entries(&self.cache().join("workspaces")) {
             let top = |path: &Utf8PathBuf| path.file_name().is_some_and(|n| n.starts_with("run-"));
             left.extend(entries(&workspace).into_iter().filter(top));

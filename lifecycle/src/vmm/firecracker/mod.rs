@@ -6,6 +6,7 @@
 //! guest's serial port is the process's standard input and output; the guest is reached over vsock.
 
 mod api;
+mod arrival;
 mod fault;
 mod home;
 pub mod release;
@@ -21,12 +22,12 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 pub(crate) use self::api::Api;
+use self::arrival::Arrival;
 pub(crate) use self::fault::remedy;
 pub(crate) use self::home::Home;
 pub(crate) use self::setup::{Setup, disk_device, disk_name};
 use super::{Config, VmmError, log_path};
 use crate::process::unless_gone;
-use crate::session::arrival::Arrival;
 use crate::session::vsock;
 
 /// The program, and the one that confines it.

@@ -1,0 +1,47 @@
+//! SFTP with a server that the guest's agent starts: it needs no network of the guest's, and no login.
+
+use openssh_sftp_client::Sftp;
+
+use crate::error::Cause;
+use crate::exec::{Channel, ExecError, GuestCommand, Streams, stream};
+use crate::process::last_lines;
+use crate::sync::sftp_options;
+
+/// Bytes under way between the client and the channel, in each direction.
+const BUFFER: usize = 256 << 10;
+
+/// OpenSSH's server, and where distributions put it.
+const SERVER: &str = "sftp-server";
+const DIRECTORIES: &str = "/usr/lib/openssh:/usr/libexec/openssh:/usr/lib/ssh:/usr/libexec";
+
+/// Has somebody speak to a server, which ends with that.
+pub(super) async fn with_sftp<T>(
+    channel: &Channel,
+    talk: impl AsyncFnOnce(&Sftp) -> Result<T, Cause>,
+) -> Result<T, Cause> {
+    let (to_server, input) = tokio::io::duplex(BUFFER);
+    let (output, from_server) = tokio::io::duplex(BUFFER);
+    let mut stderr = Vec::new();
+    let path = vec![("PATH".to_owned(), DIRECTORIES.into())];
+    let command = GuestCommand::new(vec![SERVER.into()]).environment(path);
+    let serving = stream::run(channel, &command, Streams::to(output, &mut stderr).reading(input));
+    let talking = async {
+        let sftp = Sftp::new(to_server, from_server, sftp_options()).await.map_err(lost)?;
+        let said = talk(&sftp).await?;
+        // A clean end, so that every reply has been seen.
+        sftp.close().await.map_err(lost)?;
+        Ok(said)
+    };
+    let (served, talked) = tokio::join!(serving, talking);
+    match served? {
+        0 => talked,
+        status => {
+            let stderr = last_lines(&String::from_utf8_lossy(&stderr), 5);
+            Err(ExecError::Step { what: "serving files", status, stderr }.into())
+        }
+    }
+}
+
+fn lost(error: openssh_sftp_client::Error) -> Cause {
+    std::io::Error::other(error).into()
+}
