@@ -17,6 +17,9 @@ use crate::spec::VmName;
 /// The file locked while run directories appear and disappear.
 const GUARD: &str = ".lock";
 
+/// How the names of directories begin that are being removed: no VM's name begins so.
+const GOING: &str = ".going-";
+
 /// How many generated names are tried before giving up.
 const NAME_ATTEMPTS: usize = 64;
 
@@ -142,14 +145,30 @@ impl Drop for RunDir {
         if self.stays || outside() {
             return;
         }
-        // A sweep must not find the directory half removed.
-        let guard = self.path.with_file_name(GUARD);
-        let removed =
-            FileLock::exclusive_here(&guard).and_then(|_turn| fs::remove_dir_all(&self.path));
+        // Nobody must find it half removed. Not by the guard, which others in this process may wait
+        // to hold: they would wait for us in turn.
+        let going = going(&self.path);
+        let removed = fs::rename(&self.path, &going).and_then(|()| fs::remove_dir_all(&going));
         if let Err(error) = removed {
             tracing::warn!(%error, "a run directory stays");
         }
     }
+}
+
+/// What a directory is called while this process removes it.
+fn going(run_dir: &Utf8Path) -> Utf8PathBuf {
+    let name = run_dir.file_name().unwrap_or_default();
+    run_dir.with_file_name(format!("{GOING}{}-{name}", std::process::id()))
+}
+
+/// Whether that is the name of one which nobody removes any more.
+pub(crate) fn is_left_going(name: &str) -> bool {
+    let process = name.strip_prefix(GOING).and_then(|rest| rest.split_once('-')?.0.parse().ok());
+    process.and_then(Pid::from_raw).is_some_and(is_gone)
+}
+
+fn is_gone(process: Pid) -> bool {
+    test_kill_process(process) == Err(rustix::io::Errno::SRCH)
 }
 
 /// Whether the process that made a directory is known to be gone. Its lock may still be held then, for a
@@ -157,7 +176,7 @@ impl Drop for RunDir {
 pub(crate) fn is_orphaned(run_dir: &Utf8Path) -> bool {
     let owner = fs::read_to_string(run_dir.join("lock")).ok().and_then(|text| text.parse().ok());
     let owner = owner.and_then(Pid::from_raw);
-    owner.is_some_and(|owner| test_kill_process(owner) == Err(rustix::io::Errno::SRCH))
+    owner.is_some_and(is_gone)
 }
 
 /// The [handle](RunDir::handle) of the VM that has a directory.
@@ -199,6 +218,18 @@ mod tests {
         drop(first);
         let again = RunDir::create(&layout, Some(&name)).await.unwrap();
         assert!(again.path().is_dir());
+    }
+
+    #[tokio::test]
+    async fn a_directory_goes_while_another_is_waited_for() {
+        let (_dir, layout) = layout();
+        let run = RunDir::create(&layout, None).await.unwrap();
+        // Held by who does not get to run before we have gone.
+        let turn = FileLock::exclusive(&guard_path(&layout)).await.unwrap();
+        let path = run.path().to_owned();
+        drop(run);
+        assert!(!path.exists());
+        drop(turn);
     }
 
     #[tokio::test]

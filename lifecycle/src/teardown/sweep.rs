@@ -12,7 +12,7 @@ use super::remains;
 use crate::network;
 use crate::overlay::dm_snapshot;
 use crate::process::unless_gone;
-use crate::rundir::run::{guard_path, is_orphaned};
+use crate::rundir::run::{guard_path, is_left_going, is_orphaned};
 use crate::rundir::{FileLock, Layout, Record, Shelf};
 
 /// How long children of a dead run's owner may take to notice, or to end what they are about.
@@ -73,6 +73,12 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
         return Ok(found);
     }
     let _turn = FileLock::exclusive(&guard_path(layout)).await?;
+    for run_dir in half_removed(layout)? {
+        if remove {
+            fs::remove_dir_all(&run_dir)?;
+        }
+        found.push(Leftover::Run(run_dir));
+    }
     let mut live = BTreeSet::new();
     for run_dir in run_directories(layout)? {
         match dead_lock(&run_dir).await? {
@@ -118,7 +124,16 @@ fn unfinished(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
 
 /// The directories under which VMs' records are.
 pub(crate) fn run_directories(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
-    subdirectories(&layout.runs())
+    let mut found = subdirectories(&layout.runs())?;
+    found.retain(|dir| dir.file_name().is_some_and(|name| !name.starts_with('.')));
+    Ok(found)
+}
+
+/// Those whose remover died.
+fn half_removed(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
+    let mut found = subdirectories(&layout.runs())?;
+    found.retain(|dir| dir.file_name().is_some_and(is_left_going));
+    Ok(found)
 }
 
 /// The lock of a run whose owner is dead and which was not told to stay; `None` for a live one.
@@ -220,6 +235,21 @@ mod tests {
         assert!(!dead.exists());
         assert!(live.path().exists());
         assert!(sweep(&layout).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_half_removed_goes_once_its_remover_is_gone() {
+        let (_dir, layout) = layout();
+        drop(RunDir::create(&layout, None).await.unwrap());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let going = |process| layout.runs().join(format!(".going-{process}-otter"));
+        let (ours, dead) = (going(std::process::id()), going(child.id()));
+        fs::create_dir(&ours).unwrap();
+        fs::create_dir(&dead).unwrap();
+        assert_eq!(sweep(&layout).await.unwrap(), [Leftover::Run(dead.clone())]);
+        assert!(ours.exists() && !dead.exists());
+        assert!(run_directories(&layout).unwrap().is_empty());
     }
 
     #[tokio::test]
