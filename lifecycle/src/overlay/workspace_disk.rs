@@ -14,6 +14,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -165,7 +166,7 @@ impl WorkspaceDisk {
         // What the head names must be on disk before the head is: a power cut must not leave a
         // manifest that claims more than the disk holds.
         fs::File::open(&self.top)?.sync_data()?;
-        let disk = format!("disk-{}", head.id);
+        let disk = disk_name(head.id)?;
         fs::rename(&self.top, self.dir.join(&disk))?;
         if self.format == DiskFormat::Raw {
             // It stands on nothing.
@@ -263,14 +264,22 @@ async fn make_top(top: &Utf8Path, base: &Utf8Path, format: Backing) -> Result<()
     Ok(())
 }
 
+/// A name for a generation, which no other has or had: templates know those that they stand on by their
+/// paths, also where a workspace's generations have been forgotten since and begin anew.
+fn disk_name(id: u64) -> io::Result<String> {
+    let mut random = [0; size_of::<u64>()];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    Ok(format!("disk-{id}-{:016x}", u64::from_ne_bytes(random)))
+}
+
 /// Removes what no head names, and folds a long chain into one file, where nobody else uses it.
 async fn fold(dir: &Utf8Path, mut head: Head) -> Result<(), OverlayError> {
     let Some(_alone) = FileLock::try_exclusive(&dir.join("lock"))? else {
         return Ok(());
     };
     if head.chain.len() > LONGEST_CHAIN {
-        let newest = dir.join(head.chain.last().expect("a chain past its limit is not empty"));
-        let folded = format!("disk-{}-folded", head.id);
+        let newest = head.chain.last().expect("a chain past its limit is not empty");
+        let (newest, folded) = (dir.join(newest), format!("{newest}-folded"));
         let part = dir.join(format!("{folded}.part"));
         let mut convert = Command::new("qemu-img");
         // Over no backing file: with one, qemu-img takes what the generations between hold for its.
@@ -340,5 +349,24 @@ mod tests {
         }
         let disk = open().await.unwrap();
         assert!(disk.parent.as_ref().unwrap().chain.len() <= LONGEST_CHAIN);
+    }
+
+    #[tokio::test]
+    async fn a_generation_is_never_taken_for_one_that_was_forgotten() {
+        let path = std::env::var_os("PATH");
+        if ["qemu-img", "mke2fs"].iter().any(|tool| find_program(tool, path.as_deref()).is_none()) {
+            return eprintln!("left out: no qemu-img, or no mke2fs");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let open = || WorkspaceDisk::open(&layout, "/w".into(), "run", DiskFormat::Qcow2);
+            assert!(open().await.unwrap().commit(&[], |_, _| Ok(())).await.unwrap());
+            let disk = open().await.unwrap();
+            seen.extend(disk.newest());
+            disk.forget().unwrap();
+        }
+        assert!(seen.len() == 2 && seen[0] != seen[1], "{seen:?}");
     }
 }
