@@ -21,6 +21,10 @@ pub(crate) const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
 /// Variables of the host that a guest command sees without being asked for.
 pub(crate) const PASSED: &[&str] = &[
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "COLORTERM",
+    "FORCE_COLOR",
     "CARGO_INCREMENTAL",
     "CARGO_TERM_COLOR",
     "CI",

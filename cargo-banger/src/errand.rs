@@ -83,10 +83,15 @@ async fn command_in(
     interrupts: &mut Interrupts,
 ) -> Result<u8, CommandError> {
     let (streams, lent) = terminal::streams(is_shell)?;
+    let ending = interrupts.clone();
     let running = guest.run(command, streams, async || interrupts.next().await);
     let running = async {
-        let status = terminal::until_left(lent, running).await;
-        status.ok_or_else(CommandError::left)?.map_err(CommandError::from)
+        tokio::select! {
+            status = terminal::until_left(lent, running) => {
+                status.ok_or_else(CommandError::left)?.map_err(CommandError::from)
+            }
+            () = ending.overdue() => Err(CommandError::interrupted()),
+        }
     };
     within(timeout, running).await
 }
@@ -121,10 +126,12 @@ fn print_timings(format: Option<TimingsFormat>, context: &Context) {
     match format {
         None => {}
         Some(TimingsFormat::Text) => {
-            context.reporter.with_timings(|timings| anstream::eprint!("{}", timings.table()));
+            context
+                .reporter
+                .with_timings(|timings| tell!("{}", timings.table().trim_end_matches('\n')));
         }
         Some(TimingsFormat::Json) => {
-            context.reporter.with_timings(|timings| anstream::eprintln!("{}", timings.json()));
+            context.reporter.with_timings(|timings| tell!("{}", timings.json()));
         }
     }
 }

@@ -39,14 +39,14 @@ impl CommandError {
         Self { message, causes: Vec::new(), hint: None, console: None, code }
     }
 
-    /// Ctrl-C before there was a command to pass it to.
+    /// A signal before there was a command to pass it to, or that the command did not end for.
     pub(crate) fn interrupted() -> Self {
         Self::new("interrupted", exit_code::INTERRUPTED)
     }
 
-    /// A command that was left to itself, and its guest.
+    /// A command that was left to itself.
     pub(crate) fn left() -> Self {
-        Self::new("left the guest, and took it down as it was", exit_code::INTERRUPTED)
+        Self::new("left the guest", exit_code::INTERRUPTED)
     }
 
     /// A command that took too long.

@@ -24,7 +24,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// For `--help` and the manual page.
 pub(crate) const HELP: &str = "\
-Exit status: the command's own (128+n if signal n killed it, 127 if it was not found), or
+Exit status: the command's own (128+n if signal n killed it, 127 if it was not found, 126 if it cannot
+be started), or
   240 wrong usage or setting        241 host not ready (see `cargo banger doctor`)
   242 the VM did not come up        243 the VM ended while in use
   244 --timeout ran out             245 an image or layer could not be built

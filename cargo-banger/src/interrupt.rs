@@ -1,10 +1,15 @@
 //! Ctrl-C and its kin: the first ends things in order, the second leaves at once.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::{exit_code, terminal};
+
+/// How long a command may go on after somebody has asked us to end.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Signals as they arrive.
 #[derive(Clone, Debug)]
@@ -44,14 +49,23 @@ impl Interrupts {
         self.passed_on += 1;
         seen[passed_on]
     }
+
+    /// Resolves some time after a signal that is to end us, in contrast to Ctrl-C, which is the command's
+    /// to answer.
+    pub(crate) async fn overdue(&self) {
+        let mut seen = self.seen.clone();
+        let ends = |seen: &Vec<Signal>| seen.iter().any(|signal| *signal != Signal::INT);
+        if seen.wait_for(ends).await.is_err() {
+            std::future::pending().await
+        }
+        tokio::time::sleep(GRACE).await;
+    }
 }
 
 /// Ends this process now. The kernel kills what is tied to us; files wait for the next sweep.
 #[expect(clippy::exit, reason = "the second Ctrl-C asks for just this")]
 fn leave() {
     terminal::give_back();
-    anstream::eprintln!(
-        "cargo-banger: left at once; the next `cargo banger` command removes what remains"
-    );
+    tell!("cargo-banger: left at once; the next `cargo banger` command removes what remains");
     std::process::exit(exit_code::INTERRUPTED.into());
 }

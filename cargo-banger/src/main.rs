@@ -1,6 +1,8 @@
 //! The `cargo banger` command. Everything it does is in the modules below and in the lifecycle
 //! crate; this file only turns an outcome into an exit status.
 
+#[macro_use]
+mod tell;
 mod boot;
 mod cli;
 mod commands;

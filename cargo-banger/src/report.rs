@@ -75,16 +75,16 @@ impl Reporter {
     /// Prints an error with its causes, console and hint.
     pub(crate) fn error(&self, error: &CommandError) {
         self.clear();
-        anstream::eprintln!("{RED}error{RED:#}: {}", error.message);
+        tell!("{RED}error{RED:#}: {}", error.message);
         for cause in &error.causes {
-            anstream::eprintln!("  caused by: {}", cause.replace('\n', "\n    "));
+            tell!("  caused by: {}", cause.replace('\n', "\n    "));
         }
         if let Some(console) = &error.console {
-            anstream::eprintln!("the guest's console ended with:");
-            console.lines().for_each(|line| anstream::eprintln!("  | {line}"));
+            tell!("the guest's console ended with:");
+            console.lines().for_each(|line| tell!("  | {line}"));
         }
         if let Some(hint) = &error.hint {
-            anstream::eprintln!("{CYAN}hint{CYAN:#}: {hint}");
+            tell!("{CYAN}hint{CYAN:#}: {hint}");
         }
     }
 
@@ -95,7 +95,7 @@ impl Reporter {
                 state.timings.add(stage, took);
                 finish_bar(&mut state);
                 if self.verbosity >= Verbosity::Verbose {
-                    anstream::eprintln!("{BOLD}{stage:>10}{BOLD:#} {:.3} s", took.as_secs_f64());
+                    tell!("{BOLD}{stage:>10}{BOLD:#} {:.3} s", took.as_secs_f64());
                 }
             }
             Event::Means { stage, means } => state.timings.by(stage, means),
@@ -107,17 +107,17 @@ impl Reporter {
                 if self.verbosity >= Verbosity::Normal && state.noted.insert(text.clone()) =>
             {
                 finish_bar(&mut state);
-                anstream::eprintln!("{BOLD}banger{BOLD:#}: {text}");
+                tell!("{BOLD}banger{BOLD:#}: {text}");
             }
             Event::Warning { text, hint } if self.verbosity >= Verbosity::Normal => {
                 finish_bar(&mut state);
-                anstream::eprintln!("{YELLOW}warning{YELLOW:#}: {text}");
+                tell!("{YELLOW}warning{YELLOW:#}: {text}");
                 if let Some(hint) = hint {
-                    anstream::eprintln!("{CYAN}hint{CYAN:#}: {hint}");
+                    tell!("{CYAN}hint{CYAN:#}: {hint}");
                 }
             }
             Event::Detail { text } if self.verbosity >= Verbosity::Verbose => {
-                anstream::eprintln!("{BOLD}banger{BOLD:#}: {text}");
+                tell!("{BOLD}banger{BOLD:#}: {text}");
             }
             _ => {}
         }
@@ -130,7 +130,7 @@ impl Reporter {
         }
         if !self.interactive {
             if state.told.as_ref() != Some(&what) {
-                anstream::eprintln!("banger: {what}");
+                tell!("banger: {what}");
                 state.told = Some(what);
             }
             return;

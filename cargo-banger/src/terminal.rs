@@ -89,6 +89,24 @@ impl Drop for Lent {
     }
 }
 
+/// Has the terminal be given back as it is now when this is dropped, for somebody else who changes it.
+pub(crate) struct Restored(());
+
+impl Restored {
+    pub(crate) fn later() -> Self {
+        if let Ok(now) = tcgetattr(stdin()) {
+            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        }
+        Self(())
+    }
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
 /// Makes the terminal what it was before it was lent. Does not wait for what is being written, which may
 /// be for ever.
 pub(crate) fn give_back() {
@@ -108,8 +126,9 @@ fn lend(streams: Streams<'static>) -> io::Result<(Streams<'static>, Lent)> {
     let (typed, reading) = tokio::io::duplex(TYPED_AHEAD);
     let (ending, end) = oneshot::channel();
     make_raw()?;
+    let ahead = typed_ahead()?;
     let passing = async {
-        if let Err(error) = pass(keys, typed).await {
+        if let Err(error) = pass(keys, ahead, typed).await {
             tracing::debug!(%error, "the terminal is gone");
         }
         let _ = ending.send(());
@@ -142,11 +161,24 @@ async fn follow(mut resized: Signal, sizes: watch::Sender<Size>) {
     }
 }
 
+/// What was typed before the terminal was lent. It holds a zero byte where somebody ended the input:
+/// the key was taken for that then, and is one of the command's now.
+fn typed_ahead() -> io::Result<Vec<u8>> {
+    const END_OF_INPUT: u8 = 4;
+    let mut typed = Vec::new();
+    while read_keys(&mut typed)?.is_some_and(|read| read > 0) {}
+    typed.iter_mut().filter(|key| **key == 0).for_each(|key| *key = END_OF_INPUT);
+    Ok(typed)
+}
+
 /// Passes keys on until the command is to be left, or the terminal is gone. Reads also what the guest
 /// does not take: somebody may want to leave it for just that.
-async fn pass(keys: AsyncFd<io::Stdin>, mut to: DuplexStream) -> io::Result<()> {
+async fn pass(
+    keys: AsyncFd<io::Stdin>,
+    mut typed: Vec<u8>,
+    mut to: DuplexStream,
+) -> io::Result<()> {
     let mut escape = Escape::default();
-    let mut typed = Vec::new();
     loop {
         tokio::select! {
             ready = keys.readable() => {

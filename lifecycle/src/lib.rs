@@ -33,7 +33,7 @@ pub mod layer;
 pub mod overlay;
 // The network that a VM has to itself.
 pub mod network;
-// The SSH connection to a ready guest.
+// SSH to a guest whose agent is somebody else's.
 pub mod session;
 // What the guest's own process of ours is told to do.
 mod agent;

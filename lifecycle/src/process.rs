@@ -13,9 +13,8 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-/// Has the kernel kill the child when we die, and keeps the terminal away from it by a session of
-/// its own: no Ctrl-C reaches it, and an SSH master may read a terminal that it was handed without
-/// being stopped for it as a background job.
+/// Has the kernel kill the child when we die, and keeps the terminal's Ctrl-C away from it by a session
+/// of its own.
 pub(crate) fn tie_to_parent(command: &mut Command) -> &mut Command {
     // SAFETY: setsid is async-signal-safe.
     unsafe { die_with_parent(command).pre_exec(|| setsid().map(|_| ()).map_err(Into::into)) }

@@ -31,7 +31,7 @@ not answer, and takes it down.";
 
 const SHELL_HELP: &str = "\
 On a terminal all keys are the shell's; Ctrl-] three times within a second leaves a guest that does
-not answer, and takes it down unless it was kept.";
+not answer, and takes it down unless it was kept. In a VM that others are in, Enter ~ . does.";
 
 /// A fresh Linux machine per command, at nearly the cost of a process
 #[derive(Debug, Args)]

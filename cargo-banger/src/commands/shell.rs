@@ -34,14 +34,19 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
 
 /// A shell in a VM that runs: by its agent where that is free, else by SSH.
 async fn enter(name: &VmName, context: &Context) -> Result<u8, CommandError> {
-    let Some(visit) = fleet::visit(&context.layout, name).await? else {
-        return Ok(fleet::enter(&context.layout, name).await?);
-    };
     let mut interrupts = Interrupts::listen()?;
-    let (streams, lent) = terminal::streams(true)?;
-    let ended = tokio::select! {
-        ended = terminal::until_left(lent, visit.shell(streams)) => ended,
-        _ = interrupts.next() => None,
+    let shell = async {
+        let Some(visit) = fleet::visit(&context.layout, name).await? else {
+            // `ssh` may be killed with the VM, and leave the terminal as the shell had it.
+            let _restored = terminal::Restored::later();
+            return Ok(fleet::enter(&context.layout, name).await?);
+        };
+        let (streams, lent) = terminal::streams(true)?;
+        let ended = terminal::until_left(lent, visit.shell(streams)).await;
+        Ok(ended.ok_or_else(CommandError::left)??)
     };
-    Ok(ended.ok_or_else(CommandError::interrupted)??)
+    tokio::select! {
+        ended = shell => ended,
+        _ = interrupts.next() => Err(CommandError::interrupted()),
+    }
 }

@@ -1,6 +1,7 @@
 //! On a terminal, which `script` of util-linux provides.
 
 use camino::Utf8Path;
+use rustix::process::Signal;
 
 use crate::common::{BANGER, Program, TestEnvironment, skip};
 
@@ -62,6 +63,31 @@ fn a_job_in_the_background_goes_on_without_the_terminal() {
     let command = format!("bash -mc '{job} & wait $!'");
     let Some(terminal) = on_terminal(&env, &command) else { return };
     terminal.interactive().start().finish().code(3);
+    env.assert_nothing_left();
+}
+
+#[test]
+fn what_is_typed_before_the_start_reaches_the_command() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let command = format!("echo typed; read -r _; exec {BANGER} banger run --no-sync -- cat");
+    let Some(terminal) = on_terminal(&env, &command) else { return };
+    let mut running = terminal.interactive().start();
+    running.wait_for_stdout("typed");
+    // The last key ends the input of whoever reads then.
+    running.write("\nahead\n\x04");
+    let outcome = running.finish().code(0);
+    // The terminals may show it, too.
+    assert!(outcome.text().matches("ahead").count() >= 2, "{outcome}");
+    env.assert_nothing_left();
+}
+
+#[test]
+fn a_shell_that_minds_no_signal_ends_all_the_same() {
+    let Some(env) = TestEnvironment::sharing_images(1) else { return };
+    let mut running = env.sh("trap '' TERM; echo up; sleep 600").start();
+    running.wait_for_stdout("up\n");
+    running.signal(Signal::TERM);
+    running.finish().code(130).says(&["interrupted"]);
     env.assert_nothing_left();
 }
 

@@ -75,7 +75,7 @@ pub const TOOLS: &[Tool] = &[
     tool("qemu-img", LONG, Purpose::Run, Package::QemuImg, "no VM gets a disk of its own"),
     tool("mke2fs", SHORT, Purpose::Run, Package::E2fsprogs, "no disk can be made for a guest"),
     tool("mkfs.erofs", SHORT, Purpose::Run, Package::Erofs, "no toolchain gets into a guest"),
-    tool("ssh", SHORT, Purpose::Run, Package::Ssh, "no command reaches a guest"),
+    tool("ssh", SHORT, Purpose::Optional, Package::Ssh, "no shell in a VM that is in use"),
     tool("ssh-keygen", &[], Purpose::Run, Package::SshKeygen, "no keys for the guests"),
     tool("mmdebstrap", LONG, Purpose::Image, Package::Mmdebstrap, "no image can be built"),
     tool("tar", LONG, Purpose::Image, Package::Tar, "no image can be built"),

@@ -110,7 +110,9 @@ pub(crate) fn profile(path: &[camino::Utf8PathBuf], offline: bool) -> String {
 /// The variables that banger sets in every guest.
 fn ours<'a>(offline: bool) -> impl Iterator<Item = (&'a str, &'a str)> {
     let offline = offline.then_some(("CARGO_NET_OFFLINE", "true"));
-    [("SHELL", "/bin/bash"), ("CARGO_HOME", CARGO_HOME)].into_iter().chain(offline)
+    // Without a locale, shells take a character of UTF-8 for several.
+    let all = [("SHELL", "/bin/bash"), ("LANG", "C.UTF-8"), ("CARGO_HOME", CARGO_HOME)];
+    all.into_iter().chain(offline)
 }
 
 /// Marks 16 random bytes as a random UUID (RFC 9562, version 4).

@@ -102,7 +102,7 @@ fn print_errors(stderr: &[u8]) {
     let text = String::from_utf8_lossy(stderr);
     let of_no_use = ["Running ", "Finished ", "Compiling "];
     let useful = |line: &&str| !of_no_use.iter().any(|start| line.trim_start().starts_with(start));
-    text.lines().filter(useful).for_each(|line| anstream::eprintln!("{line}"));
+    text.lines().filter(useful).for_each(|line| tell!("{line}"));
 }
 
 fn code(status: ExitStatus) -> u8 {

@@ -73,7 +73,7 @@ impl Summary {
         match self.isolate {
             Isolate::Binary => {
                 let (name, program) = (suite.name(), suite.program());
-                anstream::eprintln!("     {GREEN}Running{GREEN:#} {name} ({program})");
+                tell!("     {GREEN}Running{GREEN:#} {name} ({program})");
                 if passed {
                     anstream::println!("{text}");
                 }
