@@ -19,21 +19,22 @@ pub(crate) const NEXTEST_RUN_ID: &str = "NEXTEST_RUN_ID";
 /// Where loaders look for libraries first; cargo sets it for what it runs.
 pub(crate) const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
-/// Variables of the host that a guest command sees without being asked for.
-pub(crate) const PASSED: &[&str] = &[
-    "CLICOLOR",
-    "CLICOLOR_FORCE",
-    "COLORTERM",
-    "FORCE_COLOR",
+/// Variables of the host that a guest command sees without being asked for, with those that
+/// [every one](environment::NAMES) sees.
+const PASSED: &[&str] = &[
     "CARGO_INCREMENTAL",
     "CARGO_TERM_COLOR",
-    "CI",
-    "NO_COLOR",
     "RUSTFLAGS",
     "RUST_BACKTRACE",
     "RUST_LOG",
     "RUST_TEST_THREADS",
 ];
+
+/// Variables of the host that a command sees.
+pub(crate) fn for_commands() -> impl Iterator<Item = (String, OsString)> {
+    let names = environment::NAMES.iter().chain(PASSED);
+    names.filter_map(|name| Some(((*name).to_owned(), read(name)?)))
+}
 
 /// Variables of the host that a program sees which was built on the host.
 pub(crate) fn for_programs() -> impl Iterator<Item = (String, OsString)> {

@@ -30,6 +30,8 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 pub(crate) struct Lent {
     tasks: [JoinHandle<()>; 2],
     end: oneshot::Receiver<()>,
+    /// Last: nobody is at the keys any more.
+    _restored: Restored,
 }
 
 /// Our streams, for a command, and a terminal where they are one and ours to lend. Where only the
@@ -85,19 +87,19 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-        give_back();
     }
 }
 
-/// Has the terminal be given back as it is now when this is dropped, for somebody else who changes it.
+/// Has the terminal be given back as it is now when this is dropped.
 pub(crate) struct Restored(());
 
 impl Restored {
-    pub(crate) fn later() -> Self {
-        if let Ok(now) = tcgetattr(stdin()) {
-            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-        }
-        Self(())
+    /// # Errors
+    /// Where there is no terminal.
+    pub(crate) fn later() -> io::Result<Self> {
+        let now = tcgetattr(stdin())?;
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        Ok(Self(()))
     }
 }
 
@@ -125,6 +127,7 @@ fn lend(streams: Streams<'static>) -> io::Result<(Streams<'static>, Lent)> {
     let keys = unsafe { AsyncFd::register_with_interest(io::stdin(), Interest::READABLE)? };
     let (typed, reading) = tokio::io::duplex(TYPED_AHEAD);
     let (ending, end) = oneshot::channel();
+    let restored = Restored::later()?;
     make_raw()?;
     let ahead = typed_ahead()?;
     let passing = async {
@@ -133,7 +136,8 @@ fn lend(streams: Streams<'static>) -> io::Result<(Streams<'static>, Lent)> {
         }
         let _ = ending.send(());
     };
-    let lent = Lent { tasks: [tokio::spawn(passing), tokio::spawn(follow(resized, size))], end };
+    let tasks = [tokio::spawn(passing), tokio::spawn(follow(resized, size))];
+    let lent = Lent { tasks, end, _restored: restored };
     let errors_apart = !io::stderr().is_terminal();
     let terminal = Terminal { kind: env::read(env::TERM), size: sizes, errors_apart };
     Ok((streams.reading(reading).on(terminal), lent))
@@ -141,10 +145,8 @@ fn lend(streams: Streams<'static>) -> io::Result<(Streams<'static>, Lent)> {
 
 /// Has every key reach the command, and nothing be shown but what it writes.
 fn make_raw() -> io::Result<()> {
-    let before = tcgetattr(stdin())?;
-    let mut raw = before.clone();
+    let mut raw = tcgetattr(stdin())?;
     raw.make_raw();
-    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
     Ok(tcsetattr(stdin(), OptionalActions::Now, &raw)?)
 }
 

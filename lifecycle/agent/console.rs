@@ -60,16 +60,11 @@ impl Console {
 
     /// No echo, no editing, no signals from keys; a read waits for one byte.
     pub fn make_raw() {
-        const TCGETS: usize = 0x5401;
-        const TCSETS: usize = 0x5402;
-        // `struct termios`: four words of flags (input, output, control, local), the line
-        // discipline, 19 control characters of which VTIME is the sixth and VMIN the seventh.
-        let mut termios = [0_u8; 36];
-        if system::ioctl(0, TCGETS, termios.as_mut_ptr() as usize).is_ok() {
+        system::change_terminal(0, |termios| {
             termios[0..8].fill(0);
             termios[12..16].fill(0);
+            // Of the control characters, VTIME is the sixth and VMIN the seventh.
             (termios[17 + 5], termios[17 + 6]) = (0, 1);
-            let _ = system::ioctl(0, TCSETS, termios.as_mut_ptr() as usize);
-        }
+        });
     }
 }

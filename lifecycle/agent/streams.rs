@@ -91,19 +91,8 @@ fn open_terminal() -> Result<(File, File), Errno> {
     let unlocked = 0_i32;
     ours.ioctl(TIOCSPTLCK, (&raw const unlocked) as usize)?;
     let its = ours.opened_by(TIOCGPTPEER, READ_WRITE | NOBODYS)?;
-    erase_characters(&its);
-    Ok((ours, its))
-}
-
-/// Has the terminal erase whole characters of UTF-8; one that does not is as good as most.
-fn erase_characters(terminal: &File) {
-    const TCGETS: usize = 0x5401;
-    const TCSETS: usize = 0x5402;
-    // `struct termios`, as in `console.rs`; IUTF8 is a flag of input.
+    // One that erases whole characters of UTF-8: a flag of input.
     const IUTF8: u8 = 0x40;
-    let mut termios = [0_u8; 36];
-    if terminal.ioctl(TCGETS, termios.as_mut_ptr() as usize).is_ok() {
-        termios[1] |= IUTF8;
-        let _ = terminal.ioctl(TCSETS, termios.as_mut_ptr() as usize);
-    }
+    its.change_terminal(|termios| termios[1] |= IUTF8);
+    Ok((ours, its))
 }

@@ -175,6 +175,11 @@ impl File {
         call(number::PIDFD_OPEN, [process, 0, 0, 0, 0]).map(Self)
     }
 
+    /// As [`change_terminal`].
+    pub fn change_terminal(&self, change: impl FnOnce(&mut [u8; 36])) {
+        change_terminal(self.0, change);
+    }
+
     /// The file that a request opens.
     pub fn opened_by(&self, request: usize, argument: usize) -> Result<Self, Errno> {
         self.ioctl(request, argument).map(Self)
@@ -298,6 +303,18 @@ pub fn write_all(fd: usize, mut bytes: &[u8]) -> bool {
 
 pub fn ioctl(fd: usize, request: usize, argument: usize) -> Result<usize, Errno> {
     call(number::IOCTL, [fd, request, argument, 0, 0])
+}
+
+/// Changes how a terminal behaves; what is none stays as it is. `struct termios` is four words of flags
+/// (input, output, control, local), the line discipline, and 19 control characters.
+pub fn change_terminal(fd: usize, change: impl FnOnce(&mut [u8; 36])) {
+    const TCGETS: usize = 0x5401;
+    const TCSETS: usize = 0x5402;
+    let mut termios = [0; 36];
+    if ioctl(fd, TCGETS, termios.as_mut_ptr() as usize).is_ok() {
+        change(&mut termios);
+        let _ = ioctl(fd, TCSETS, termios.as_mut_ptr() as usize);
+    }
 }
 
 pub fn mkdir(path: &Path, mode: usize) -> Result<usize, Errno> {

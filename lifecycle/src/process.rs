@@ -99,6 +99,12 @@ pub(crate) fn describe(status: &ExitStatus) -> String {
     }
 }
 
+/// An exit status as a shell has it: death by signal `n` is `128 + n`.
+pub(crate) fn shell_status(status: ExitStatus) -> u8 {
+    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX)
+}
+
 /// Runs a tool to its end, tied to us, with no standard input, and returns its standard output.
 pub(crate) async fn run_tool(command: &mut Command) -> Result<Vec<u8>, ToolError> {
     run(command, Stdio::null()).await

@@ -3,7 +3,8 @@
 
 use std::ffi::OsString;
 
-const NAMES: &[&str] =
+/// Those that any command in a guest sees.
+pub const NAMES: &[&str] =
     &["CI", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "FORCE_COLOR", "NO_COLOR"];
 
 const PREFIXES: &[&str] =

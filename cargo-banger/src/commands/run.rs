@@ -47,8 +47,7 @@ fn fetch(text: &str, context: &Context) -> Result<Fetch, CommandError> {
 
 /// What the command sees beside the guest's own variables.
 pub(crate) fn environment(request: &Request) -> Vec<(String, OsString)> {
-    let passed = env::PASSED.iter().filter_map(|name| Some(((*name).to_owned(), env::read(name)?)));
-    passed.chain(request.settings.env.iter().cloned()).collect()
+    env::for_commands().chain(request.settings.env.iter().cloned()).collect()
 }
 
 /// Whether the command compiles.

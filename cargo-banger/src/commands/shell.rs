@@ -38,7 +38,7 @@ async fn enter(name: &VmName, context: &Context) -> Result<u8, CommandError> {
     let shell = async {
         let Some(visit) = fleet::visit(&context.layout, name).await? else {
             // `ssh` may be killed with the VM, and leave the terminal as the shell had it.
-            let _restored = terminal::Restored::later();
+            let _restored = terminal::Restored::later().ok();
             return Ok(fleet::enter(&context.layout, name).await?);
         };
         let (streams, lent) = terminal::streams(true)?;

@@ -19,6 +19,8 @@ pub use terminal::Terminal;
 
 use std::io;
 
+use crate::process::last_lines;
+
 /// Why a command's exit status did not arrive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +52,15 @@ pub enum ExecError {
         /// The end of what it wrote.
         stderr: String,
     },
+}
+
+/// How a step of our own in the guest went, by its status and what it wrote.
+pub(crate) fn step_done(what: &'static str, status: u8, stderr: &[u8]) -> Result<(), ExecError> {
+    if status == 0 {
+        return Ok(());
+    }
+    let stderr = last_lines(&String::from_utf8_lossy(stderr), 5);
+    Err(ExecError::Step { what, status, stderr })
 }
 
 impl ExecError {

@@ -1,8 +1,6 @@
 //! A command's standard streams, carried between the caller and the guest.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -11,6 +9,7 @@ use tokio::sync::mpsc;
 use super::channel::{Speaker, Started};
 use super::frame::{PIECE, Said, Told};
 use super::{Channel, ExecError, GuestCommand, Terminal};
+use crate::process::shell_status;
 
 /// How long output may stay silent after the command has ended before we stop waiting for what
 /// its background children, which hold the streams open, might still write.
@@ -137,10 +136,10 @@ async fn pass(
     let mut status = None;
     loop {
         let next = match status {
-            Some(status) if to.iter().all(Option::is_none) => return Ok(number_of(status)),
+            Some(status) if to.iter().all(Option::is_none) => return Ok(shell_status(status)),
             Some(status) => match tokio::time::timeout(LINGER, told.recv()).await {
                 Ok(next) => next,
-                Err(_) => return Ok(number_of(status)),
+                Err(_) => return Ok(shell_status(status)),
             },
             None => told.recv().await,
         };
@@ -159,7 +158,7 @@ async fn pass(
                     *stream = None;
                 }
             }
-            None => return status.map(number_of).ok_or(ExecError::NoStatus),
+            None => return status.map(shell_status).ok_or(ExecError::NoStatus),
         }
     }
 }
@@ -175,12 +174,6 @@ async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<b
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// The status as a shell has it: death by signal `n` is `128 + n`.
-fn number_of(status: ExitStatus) -> u8 {
-    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use tokio::io::AsyncRead;
 use tokio::net::unix::pipe::Receiver;
 
 use crate::error::Cause;
-use crate::exec::{Channel, ExecError, GuestCommand, Streams, stream};
-use crate::process::last_lines;
+use crate::exec::{Channel, GuestCommand, Streams, step_done, stream};
 
 /// The guest's busybox, and what it runs.
 const SHELL: [&str; 3] = ["/run/banger/busybox", "sh", "-c"];
@@ -65,11 +64,7 @@ pub(super) async fn unpack(
     let mut stderr = Vec::new();
     let streams = Streams::to(tokio::io::sink(), &mut stderr).reading(archive);
     let status = stream::run(channel, &command, streams).await?;
-    if status == 0 {
-        return Ok(());
-    }
-    let stderr = last_lines(&String::from_utf8_lossy(&stderr), 5);
-    Err(ExecError::Step { what, status, stderr }.into())
+    Ok(step_done(what, status, &stderr)?)
 }
 
 #[cfg(test)]

@@ -62,7 +62,8 @@ pub(super) async fn cast(
     let outcome = async {
         vmm.ready(limit).await.during(Stage::Boot)?;
         let warming = warm(&mut vmm, plan.spec.init).await;
-        // Open until all is saved: an agent whose other side has gone ends.
+        // Open until all is saved: in clones, an agent whose other side had gone would look for another
+        // only now and then.
         let _channel = warming.during(Stage::Connect)?;
         freeze(&mut vmm, plan, engine, made, place).await.during(Stage::Template)
     };

@@ -1,12 +1,11 @@
-//! Getting into a guest that is up, and waiting for what it is still about.
+//! Writing down how a guest that is up is reached, and waiting for what it is still about.
 
 use std::time::Duration;
 
 use camino::Utf8Path;
 
 use crate::error::Cause;
-use crate::exec::{Channel, ExecError, GuestCommand, stream};
-use crate::process::last_lines;
+use crate::exec::{Channel, ExecError, GuestCommand, step_done, stream};
 use crate::rundir::RunDir;
 use crate::session::{Keys, config};
 use crate::vmm::{Vmm, VmmError};
@@ -49,9 +48,5 @@ pub(super) async fn step(
     let shell = ["/run/banger/busybox", "sh", "-c"].map(Into::into);
     let command = GuestCommand::new(shell.into_iter().chain([script.into()]).collect());
     let (status, _, stderr) = stream::capture(channel, &command).await?;
-    if status == 0 {
-        return Ok(());
-    }
-    let stderr = last_lines(&String::from_utf8_lossy(&stderr), 5);
-    Err(ExecError::Step { what, status, stderr })
+    step_done(what, status, &stderr)
 }

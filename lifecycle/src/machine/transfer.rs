@@ -3,8 +3,7 @@
 use openssh_sftp_client::Sftp;
 
 use crate::error::Cause;
-use crate::exec::{Channel, ExecError, GuestCommand, Streams, stream};
-use crate::process::last_lines;
+use crate::exec::{Channel, GuestCommand, Streams, step_done, stream};
 use crate::sync::sftp_options;
 
 /// Bytes under way between the client and the channel, in each direction.
@@ -33,13 +32,9 @@ pub(super) async fn with_sftp<T>(
         Ok(said)
     };
     let (served, talked) = tokio::join!(serving, talking);
-    match served? {
-        0 => talked,
-        status => {
-            let stderr = last_lines(&String::from_utf8_lossy(&stderr), 5);
-            Err(ExecError::Step { what: "serving files", status, stderr }.into())
-        }
-    }
+    // Why there is no server says more than what came of that.
+    step_done("serving files", served?, &stderr)?;
+    talked
 }
 
 fn lost(error: openssh_sftp_client::Error) -> Cause {

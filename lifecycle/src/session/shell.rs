@@ -2,14 +2,13 @@
 //! has one only, to the process that started the VM.
 
 use std::io::IsTerminal as _;
-use std::os::unix::process::ExitStatusExt as _;
 
 use camino::Utf8Path;
 use tokio::process::Command;
 
 use super::config::HOST;
 use super::{SessionError, config};
-use crate::process::{die_with_parent, quote};
+use crate::process::{die_with_parent, quote, shell_status};
 
 /// Logs in to the VM that has a run directory, runs one, and returns its exit status: `ssh` handles raw
 /// mode, window size and Ctrl-C. Where it cannot log in, it says why, and its status is 255.
@@ -26,7 +25,5 @@ pub(crate) async fn run(
     ssh.args(["-F", config::file(run_dir).as_str(), terminal, HOST, "--"])
         .arg(format!("{}exec bash -l", enter.unwrap_or_default()));
     let mut child = die_with_parent(&mut ssh).spawn().map_err(SessionError::Start)?;
-    let status = child.wait().await?;
-    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    Ok(number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX))
+    Ok(shell_status(child.wait().await?))
 }

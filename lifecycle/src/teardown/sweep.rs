@@ -33,6 +33,15 @@ pub enum Leftover {
 }
 
 impl Leftover {
+    /// A dead run, and how its removal went: that it cannot be removed is no reason that others should
+    /// not start.
+    fn of(run_dir: Utf8PathBuf, removed: io::Result<()>) -> Self {
+        match removed {
+            Ok(()) => Self::Run(run_dir),
+            Err(error) => Self::Stuck(run_dir, error.to_string()),
+        }
+    }
+
     /// Whether it is still there.
     #[must_use]
     pub const fn is_stuck(&self) -> bool {
@@ -74,10 +83,8 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
     }
     let _turn = FileLock::exclusive(&guard_path(layout)).await?;
     for run_dir in half_removed(layout)? {
-        if remove {
-            fs::remove_dir_all(&run_dir)?;
-        }
-        found.push(Leftover::Run(run_dir));
+        let removed = if remove { fs::remove_dir_all(&run_dir) } else { Ok(()) };
+        found.push(Leftover::of(run_dir, removed));
     }
     let mut live = BTreeSet::new();
     for run_dir in run_directories(layout)? {
@@ -85,14 +92,10 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
             None => drop(live.insert(run_dir)),
             Some(_lock) => {
                 let buried = if remove { bury(&run_dir) } else { Ok(()) };
-                found.push(match buried {
-                    Ok(()) => Leftover::Run(run_dir),
-                    // No reason that others should not start.
-                    Err(error) => {
-                        live.insert(run_dir.clone());
-                        Leftover::Stuck(run_dir, error.to_string())
-                    }
-                });
+                if buried.is_err() {
+                    live.insert(run_dir.clone());
+                }
+                found.push(Leftover::of(run_dir, buried));
             }
         }
     }
