@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! options ─► raw (records VMs) ────┐
-//!            banger, vng ──────────┴─► contest ─► report
-//!            sync (tree), tests ───────┘
+//!            banger, before, vng ──┼─► contest ─► report
+//!            sync (tree), tests ───┘
 //! ```
 
 mod banger;
+mod before;
 mod contest;
 mod latency;
 mod options;
@@ -19,12 +20,14 @@ mod tests;
 mod tree;
 mod vng;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use fs_err as fs;
 
 use banger::{Banger, first_line};
+use before::{Before, named};
 use contest::Contender;
 use latency::Latencies;
 use options::{Options, Row};
@@ -58,21 +61,22 @@ fn main() -> ExitCode {
 
 fn measure(options: &Options) -> Result<()> {
     let banger = Banger::new(&options.binary)?;
-    let before = load();
+    let before = options.before.as_deref().map(Before::build).transpose()?;
+    let load_before = load();
     let mut tables = Vec::new();
     if options.rows.iter().any(|row| !matches!(row, Row::Sync | Row::Tests | Row::Latency)) {
-        tables.push(starts(&banger, options)?);
+        tables.push(starts(&banger, before.as_ref(), options)?);
     }
     if options.rows.contains(&Row::Sync) {
         tables.extend(sync::tables(&banger, options)?);
     }
     if options.rows.contains(&Row::Tests) {
-        tables.push(tests::table(&banger, options)?);
+        tables.push(tests::table(&banger, before.as_ref(), options)?);
     }
     let latency = options.rows.contains(&Row::Latency);
     let latency = latency.then(|| Latencies::measure(&banger, options)).transpose()?;
     let host = format!(
-        "{} CPUs, load {before} before and {} after; {}; {}",
+        "{} CPUs, load {load_before} before and {} after; {}; {}",
         std::thread::available_parallelism()?,
         load(),
         first_line("qemu-system-x86_64", &["--version"]),
@@ -93,7 +97,7 @@ fn measure(options: &Options) -> Result<()> {
 }
 
 /// `true` in a new VM, in all the ways that were asked for; the raw restore is always among them.
-fn starts(banger: &Banger, options: &Options) -> Result<Table> {
+fn starts(banger: &Banger, before: Option<&Before>, options: &Options) -> Result<Table> {
     let wants = |row| options.rows.contains(&row);
     let restore = Raw::restore(banger, "2")?;
     let boot = wants(Row::Cold).then(|| Raw::boot(banger)).transpose()?;
@@ -101,16 +105,25 @@ fn starts(banger: &Banger, options: &Options) -> Result<Table> {
     let large = wants(Row::Large).then(|| tree::large(banger, options.files)).transpose()?;
     let vng = wants(Row::Vng).then(|| Vng::find(options, restore.is_emulated()));
     let mut contenders = vec![Contender::new(RAW_RESTORE, || restore.measure())];
+    let mut notes: Vec<(String, String)> = Vec::new();
+    let mut both = |name: &str, directory: &Path, args: &'static [&'static str]| {
+        let directory = directory.to_owned();
+        let here = directory.clone();
+        contenders.push(Contender::new(name, move || banger.measure(&here, args)));
+        if let Some(before) = before {
+            let measure = move || before.banger.measure(&directory, args);
+            contenders.push(Contender::new(named(name), measure));
+            notes.push((name.to_owned(), named(name)));
+        }
+    };
     if wants(Row::Run) {
-        contenders.push(Contender::new(RUN, || banger.measure(banger.home(), &["--no-sync"])));
+        both(RUN, banger.home(), &["--no-sync"]);
     }
     if wants(Row::Workspace) {
-        let name = "cargo banger run -- true, 2 files unchanged";
-        contenders.push(Contender::new(name, || banger.measure(&small, &[])));
+        both("cargo banger run -- true, 2 files unchanged", &small, &[]);
     }
     if let Some(large) = &large {
-        let name = format!("cargo banger run -- true, {} files unchanged", options.files);
-        contenders.push(Contender::new(name, || banger.measure(large, &[])));
+        both(&format!("cargo banger run -- true, {} files unchanged", options.files), large, &[]);
     }
     if let Some(boot) = &boot {
         contenders.push(Contender::new(RAW_BOOT, || boot.measure()));
@@ -121,10 +134,10 @@ fn starts(banger: &Banger, options: &Options) -> Result<Table> {
         contenders.push(Contender::new(VNG, || vng.measure()));
     }
     let mut lines = contest::hold(contenders, options.runs);
-    let notes = [(RUN, RAW_RESTORE), (COLD, RAW_BOOT), (COLD, RUN), (VNG, RUN), (VNG, COLD)]
-        .iter()
-        .filter_map(|(one, other)| report::ratio(&lines, one, other))
-        .collect();
+    let fixed = [(RUN, RAW_RESTORE), (COLD, RAW_BOOT), (COLD, RUN), (VNG, RUN), (VNG, COLD)];
+    let fixed = fixed.map(|(one, other)| (one.to_owned(), other.to_owned()));
+    let notes = fixed.iter().chain(&notes);
+    let notes = notes.filter_map(|(one, other)| report::ratio(&lines, one, other)).collect();
     match &vng {
         Some(Ok(vng)) => eprintln!("{}", vng.version()),
         Some(Err(reason)) => lines.push(Line::missing(VNG, reason)),

@@ -36,6 +36,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_cargo-banger"))]
     pub(crate) binary: PathBuf,
 
+    /// Another checkout of this repository to measure beside it: rows `run`, `workspace`, `large` and `tests`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) before: Option<PathBuf>,
+
     /// Where setup-peers.sh put virtme-ng [default: banger-bench in the user's cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) peers: Option<PathBuf>,

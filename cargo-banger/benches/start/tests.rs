@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::banger::{Banger, Run, checked, timed};
+use crate::before::{Before, named};
 use crate::contest::{self, Contender};
 use crate::options::Options;
 use crate::raw::Raw;
@@ -22,29 +23,37 @@ const HOST: &str = "#[test], on the host";
 /// How many tests the example has.
 const COUNT: u32 = 40;
 
-/// Measures all four.
-pub(crate) fn table(banger: &Banger, options: &Options) -> Result<Table> {
+/// Measures all four, and the first of ours also as it was before.
+pub(crate) fn table(banger: &Banger, before: Option<&Before>, options: &Options) -> Result<Table> {
     let (count, at_once) = (COUNT, std::thread::available_parallelism()?.get());
     // As many virtual CPUs as the VM of a single test has.
     let raw = Raw::restore(banger, "1")?;
-    let [each, shared, host] = build()?;
-    let run = |program: &Path| {
+    let [each, shared, host] = build(&package())?;
+    let run_with = |program: &Path, banger: &Banger, binary: &Path| {
         let mut command = Command::new(program);
         command.arg(format!("--test-threads={at_once}")).current_dir(package());
-        command.env("BANGER_HOME", banger.home()).env("BANGER_BIN", &options.binary);
+        command.env("BANGER_HOME", banger.home()).env("BANGER_BIN", binary);
         command.env_remove("RUST_BACKTRACE");
         Ok(per_test(timed(&mut command)?.1, count))
     };
+    let run = |program: &Path| run_with(program, banger, &options.binary);
     // Templates and layers are made once.
     run(&each)?;
-    let contenders = vec![
+    let mut contenders = vec![
         Contender::new(RAW, || Ok(per_test(all(&raw, count, at_once)?, count))),
         Contender::new(EACH, || run(&each)),
         Contender::new(SHARED, || run(&shared)),
         Contender::new(HOST, || run(&host)),
     ];
+    let each_before = named(EACH);
+    if let Some(before) = before {
+        let [each, ..] = build(&before.trivial())?;
+        let run = move || run_with(&each, &before.banger, before.binary());
+        run()?;
+        contenders.push(Contender::new(&each_before, run));
+    }
     let lines = contest::hold(contenders, options.runs);
-    let notes = [(EACH, RAW), (EACH, SHARED), (SHARED, HOST)]
+    let notes = [(EACH, RAW), (EACH, SHARED), (SHARED, HOST), (EACH, &each_before)]
         .iter()
         .filter_map(|(one, other)| ratio(&lines, one, other))
         .collect();
@@ -86,10 +95,10 @@ fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/trivial")
 }
 
-/// Has cargo build its test targets.
-fn build() -> Result<[PathBuf; 3]> {
+/// Makes cargo build its test targets.
+fn build(package: &Path) -> Result<[PathBuf; 3]> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--no-run", "--message-format=json"]).current_dir(package());
+    cargo.args(["test", "--no-run", "--message-format=json"]).current_dir(package);
     let built = String::from_utf8_lossy(&checked(&mut cargo)?.stdout).into_owned();
     let program = |target: &str| {
         let messages = built.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
