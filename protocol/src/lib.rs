@@ -8,6 +8,7 @@
 pub mod environment;
 pub mod event;
 pub mod frame;
+pub mod guest;
 pub mod reply;
 pub mod request;
 pub mod status;

@@ -155,9 +155,11 @@ fn after_init_cargo_runs_tests_in_vms() {
     workspace.write(".cargo/config.toml", "# mine\n[term]\nquiet = false\n");
     workspace.write(
         "src/lib.rs",
-        "/// ```\n/// assert!(std::path::Path::new(\"/run/banger\").is_dir());\n/// ```\n\
-         pub fn documented() {}\n\
-         #[test]\nfn is_in_a_vm() { assert!(std::path::Path::new(\"/run/banger\").is_dir()); }\n",
+        "/// ```\n/// assert!(initiated::is_guest());\n/// ```\n\
+         pub fn is_guest() -> bool {\n\
+             std::fs::read_to_string(\"/proc/cmdline\").unwrap().contains(\" banger.guest=1\")\n\
+         }\n\
+         #[test]\nfn is_in_a_vm() { assert!(is_guest()); }\n",
     );
     let init = env.banger(["init", "--nextest"]).directory(workspace.root());
     init.run().code(0).says(&[".cargo/config.toml", ".config/nextest.toml"]);

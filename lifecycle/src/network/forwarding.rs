@@ -3,16 +3,16 @@
 
 use std::io;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use fs_err as fs;
 
-use super::{NetworkError, SHARED, tell, turn};
+use super::{NetworkError, shared, tell, turn};
 
 const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// There while we have turned it on.
 fn mark() -> Utf8PathBuf {
-    Utf8Path::new(SHARED).join("forwarding-was-off")
+    shared::path("forwarding-was-off")
 }
 
 /// Turns it on, and remembers that it was off.

@@ -11,7 +11,8 @@
 //! at the odd address of the pair.
 //!
 //! [`pool`] leases, [`namespace`] and [`nat`] compute what `ip` and `nft` are told as texts, which
-//! are applied in one process each; [`forwarding`] is the host's own switch. Needs root.
+//! are applied in one process each; [`forwarding`] is the host's own switch, and [`shared`] what runs of
+//! this host agree over. Needs root.
 //! Only what carries a VM's own names is touched, and that switch.
 
 pub(crate) mod forwarding;
@@ -19,6 +20,7 @@ pub mod nat;
 mod namespace;
 mod pool;
 mod resolver;
+mod shared;
 
 use std::ffi::OsStr;
 use std::io;
@@ -28,10 +30,11 @@ use camino::Utf8Path;
 
 use self::pool::Lease;
 pub(crate) use self::resolver::resolvers;
+use self::shared::turn;
 use crate::host::Identity;
 use crate::process::{ToolError, find_program, run_tool_here, system_program};
 use crate::rundir::record::NetworkRecord;
-use crate::rundir::{FileLock, Record, RunDir};
+use crate::rundir::{Record, RunDir};
 use crate::spec::NetPool;
 
 /// The guest's address and its gateway's on the link to the VMM, and all of that link: QEMU's defaults
@@ -42,9 +45,6 @@ const LINK: &str = "10.0.2.0/24";
 
 /// The tap's name in its namespace.
 pub(crate) const TAP: &str = "tap0";
-
-/// What all runs on this host share: a lock, and what forwarding was before.
-const SHARED: &str = "/run/banger";
 
 /// Why a VM's network could not be made, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -189,12 +189,6 @@ fn remove_one(path: &Utf8Path, arguments: &[&str]) -> Result<(), NetworkError> {
         Err(error) if path.exists() => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Keeps other runs of this host out while addresses and forwarding are decided.
-fn turn() -> io::Result<FileLock> {
-    fs_err::create_dir_all(SHARED)?;
-    FileLock::exclusive_here(&Utf8Path::new(SHARED).join("network.lock"))
 }
 
 /// Has a tool do what a text says.

@@ -1,5 +1,6 @@
 //! All that decides what a VMM is told: the same for every backend.
 
+use banger_protocol::guest;
 use camino::Utf8PathBuf;
 
 use super::firecracker::Home;
@@ -74,6 +75,7 @@ pub(crate) fn command_line(vmm: VmmKind, accelerator: Accelerator, tsc_khz: Opti
         format!("console=ttyS0 quiet reboot={reboot} panic=-1 net.ifnames=0 random.trust_cpu=on"),
         // A throwaway guest gains nothing by these, and an emulated one pays dearly.
         "mitigations=off nokaslr cryptomgr.notests".to_owned(),
+        guest::WORD.to_owned(),
     ];
     if accelerator == Accelerator::Tcg {
         words.push("no_timer_check tsc=reliable".to_owned());
@@ -93,5 +95,17 @@ mod tests {
         assert!(!qemu(Accelerator::Kvm, None).contains("tsc"));
         let other = command_line(VmmKind::Firecracker, Accelerator::Kvm, None);
         assert!(other.contains("reboot=k"), "{other}");
+    }
+
+    #[test]
+    fn every_guest_is_told_that_it_is_one() {
+        for vmm in [VmmKind::Qemu, VmmKind::Firecracker] {
+            for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
+                for khz in [None, Some(2_000_000)] {
+                    let line = command_line(vmm, accelerator, khz);
+                    assert!(guest::is_guest(&line), "{line}");
+                }
+            }
+        }
     }
 }

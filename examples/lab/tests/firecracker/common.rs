@@ -43,7 +43,7 @@ pub(crate) fn lab() -> Option<MutexGuard<'static, Lab>> {
 const STATE: &str = "\
     dmsetup ls; losetup --list --noheadings; ip -brief link | cut -d' ' -f1; nft list ruleset; \
     ip netns; cat /proc/sys/net/ipv4/ip_forward; ls -d /root/.local/state/banger/runs/* 2>/dev/null; \
-    ls /run/banger/forwarding-was-off 2>/dev/null; pgrep -ax 'firecracker|ssh|dmsetup|cargo-banger'";
+    ls /run/banger-host/forwarding-was-off 2>/dev/null; pgrep -ax 'firecracker|ssh|dmsetup|cargo-banger'";
 
 /// All of that, as text.
 pub(crate) fn state(lab: &mut Lab) -> String {
