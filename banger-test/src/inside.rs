@@ -1,39 +1,65 @@
 //! Running one test in a guest for the process outside that asked for it.
 //!
-//! What the test writes goes out as it is; two lines of ours around it carry a token that nobody
-//! can guess, so that whatever the harness prints before is dropped outside and the verdict found.
+//! What the test writes goes out as it is, after a line of ours that carries a token which nobody can
+//! guess, so that whatever the harness prints before is dropped outside. How it ended does not go that way,
+//! where anybody could say anything, but by a [file](crate::verdict_file).
 
 use std::any::Any;
 use std::io::Write as _;
+use std::mem::forget;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use banger_protocol::verdict::Verdict;
-use nanoserde::SerJson as _;
 
 use crate::case::Case;
 use crate::skip::Skip;
+use crate::verdict_file::{VerdictFile, leave};
 
-/// The variable whose value is the token; set in a guest that runs one test for somebody outside.
+/// The variable that a guest's process finds which is to run one test for somebody outside: the number of
+/// the verdict's file, a space, and the token. A child that inherits it does not have the file, without
+/// which it says nothing. So it stays: where there are threads, no variable can safely be taken away.
 pub(crate) const VARIABLE: &str = "BANGER_TEST";
 
 /// The words after the token that begin a test's output.
 pub(crate) const BEGIN: &str = " begin\n";
-/// The words after the token that end it; the verdict follows, as JSON, and a line end.
-pub(crate) const END: &str = " end ";
 
-/// The token, if this process runs one test for somebody outside.
-pub(crate) fn token() -> Option<String> {
-    std::env::var(VARIABLE).ok()
+/// What somebody outside has asked this process for.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    token: String,
+    file: VerdictFile,
 }
 
-/// Runs the test, tells how it ended and ends this process, before the harness says anything.
-#[expect(clippy::exit, reason = "the verdict is told; the harness would add its own words")]
-pub(crate) fn run(case: &Case, token: &str) -> ! {
-    say(format!("{token}{BEGIN}").as_bytes());
-    let verdict = judge(case);
-    let json = verdict.serialize_json();
-    say(format!("{token}{END}{json}\n").as_bytes());
-    std::process::exit(0);
+impl Errand {
+    /// The one that this process has, unless it was begun: there is one, for one test.
+    pub(crate) fn take() -> Option<Self> {
+        let value = std::env::var(VARIABLE).ok()?;
+        if !crate::in_vm() {
+            return None;
+        }
+        let (descriptor, token) = value.split_once(' ')?;
+        let descriptor: RawFd = descriptor.parse().ok().filter(|number| *number > 2)?;
+        let file = VerdictFile::take(descriptor)?;
+        Some(Self { token: token.to_owned(), file })
+    }
+
+    /// Runs the test, tells how it ended and ends this process, before the harness says anything.
+    pub(crate) fn run(self, case: &Case) -> ! {
+        let Self { token, file } = self;
+        say(format!("{token}{BEGIN}").as_bytes());
+        let verdict = judge(case);
+        // A child that the test has forked and that got here is not the test, whatever it returns.
+        if !file.is_ours() {
+            leave(match verdict {
+                Verdict::Returned(status) => status,
+                Verdict::Panicked(_) => 101,
+                Verdict::Skipped(_) => 0,
+            });
+        }
+        file.tell(&verdict);
+        std::process::exit(0);
+    }
 }
 
 /// Runs the body in this process.
@@ -42,7 +68,12 @@ pub(crate) fn judge(case: &Case) -> Verdict {
         Ok(outcome) => Verdict::Returned(outcome.status()),
         Err(payload) => match payload.downcast::<Skip>() {
             Ok(skip) => Verdict::Skipped(skip.0),
-            Err(payload) => Verdict::Panicked(message(&*payload)),
+            Err(payload) => {
+                let message = message(&*payload);
+                // Dropping it may panic.
+                forget(payload);
+                Verdict::Panicked(message)
+            }
         },
     }
 }

@@ -70,6 +70,7 @@ mod outside;
 mod skip;
 mod supervisor;
 mod verdict;
+mod verdict_file;
 mod vm;
 
 pub use banger_macros::test;

@@ -8,13 +8,13 @@ use banger_protocol::environment;
 use banger_protocol::reply::Stream;
 use banger_protocol::request::{Request, Run, Start};
 use banger_protocol::status;
-use banger_protocol::verdict::Verdict;
+use banger_protocol::verdict::{DESCRIPTOR, Verdict};
 
 use crate::Error;
 use crate::case::Case;
 use crate::inside;
 use crate::output::{self, Output, Print};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Exit, Supervisor};
 
 /// The variable that leaves the VM of a failing test running.
 const KEEP: &str = "BANGER_KEEP_ON_FAILURE";
@@ -74,17 +74,17 @@ impl Lane {
     fn run(&mut self, case: &Case, print: &mut Print<'_>) -> Ending {
         let token = token();
         let mut output = Output::new(&token);
-        let run = self.command(case, token);
-        let status =
+        let run = self.command(case, &token);
+        let exit =
             self.supervisor.run(run, &[], &mut |stream, bytes| output.take(stream, bytes, print));
-        let begun = output.has_begun();
-        let verdict = output.finish(print);
-        match (status, verdict) {
-            (Err(error), _) => Ending::Failed(error),
-            // Status 0 alone is what the harness ends with, whether or not it ran our test.
-            (Ok((0, _)), Some(verdict)) => Ending::Told(verdict),
-            (Ok((0, _)), None) if !begun => Ending::Failed(not_begun(case)),
-            (Ok((status, note)), _) => Ending::Died(status, note),
+        let begun = output.finish(print);
+        match exit {
+            Err(error) => Ending::Failed(error),
+            // Status 0 alone is what the harness ends with, whether or not it ran our test; and who died of
+            // something after its verdict has not ended well.
+            Ok(Exit { status: 0, verdict: Some(verdict), .. }) => Ending::Told(verdict),
+            Ok(Exit { status: 0, .. }) if !begun => Ending::Failed(not_begun(case)),
+            Ok(Exit { status, note, .. }) => Ending::Died(status, note),
         }
     }
 
@@ -108,7 +108,7 @@ impl Lane {
         supervisor.perform(&Request::Shutdown)
     }
 
-    fn command(&self, case: &Case, token: String) -> Run {
+    fn command(&self, case: &Case, token: &str) -> Run {
         // Two threads, so that the test's has its name, which panic messages begin with.
         let flags =
             ["--exact", case.name(), "--include-ignored", "--nocapture", "--test-threads=2"];
@@ -117,13 +117,15 @@ impl Lane {
             .filter_map(|(name, value)| Some((name, value.into_string().ok()?)));
         let own = case.env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let env = passed.chain(own);
+        let value = format!("{DESCRIPTOR} {token}");
         Run {
             argv,
             directory: Some(case.manifest_dir.to_owned()),
-            env: env.chain([(inside::VARIABLE.to_owned(), token)]).collect(),
+            env: env.chain([(inside::VARIABLE.to_owned(), value)]).collect(),
             user: case.user.map(str::to_owned),
             timeout_ms: case.timeout_ms,
             input: 0,
+            tells_verdict: true,
         }
     }
 }
@@ -189,7 +191,7 @@ fn unusable(why: &str) -> Error {
 
 fn not_begun(case: &Case) -> Error {
     let name = case.name();
-    let message = format!("the program in the guest has no test `{name}`");
+    let message = format!("the program in the guest ended without running a test `{name}`");
     Error::Unavailable { message }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use banger_protocol::reply::{Failure, Reply, Stream};
 use banger_protocol::request::{Request, Run, Start};
+use banger_protocol::verdict::Verdict;
 use banger_protocol::{PROTOCOL_VERSION, frame};
 
 use crate::Error;
@@ -27,6 +28,17 @@ pub(crate) struct Supervisor {
     /// `None` once we have hung up.
     requests: Option<ChildStdin>,
     replies: BufReader<ChildStdout>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Exit {
+    /// Its exit status.
+    pub(crate) status: u8,
+    /// What else is known of why.
+    pub(crate) note: Option<String>,
+    /// The verdict that it told.
+    pub(crate) verdict: Option<Verdict>,
 }
 
 impl Supervisor {
@@ -63,18 +75,17 @@ impl Supervisor {
         }
     }
 
-    /// Runs a command to its end and returns its exit status, and what else is known of why;
-    /// `output` gets what it writes.
+    /// Runs a command to its end and returns how that was; `output` gets what it writes.
     pub(crate) fn run(
         &mut self,
         run: Run,
         input: &[u8],
         output: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<(u8, Option<String>), Error> {
+    ) -> Result<Exit, Error> {
         let run = Run { input: input.len() as u64, ..run };
         self.ask(&Request::Run(run), input)?;
         match self.answer(output)? {
-            Reply::Exited { status, note } => Ok((status, note)),
+            Reply::Exited { status, note, verdict } => Ok(Exit { status, note, verdict }),
             other => Err(unexpected(&other)),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use banger_protocol::verdict::Verdict;
 
 use crate::case::Case;
-use crate::inside;
+use crate::inside::{self, Errand};
 use crate::outcome::Outcome;
 use crate::outside::{self, Ending};
 
@@ -47,8 +47,8 @@ pub fn run_to_panic(case: &Case) {
 }
 
 fn ending(case: &Case) -> Ending {
-    if let Some(token) = inside::token() {
-        inside::run(case, &token)
+    if let Some(errand) = Errand::take() {
+        errand.run(case)
     }
     if crate::in_vm() {
         return Ending::Told(inside::judge(case));

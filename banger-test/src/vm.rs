@@ -227,7 +227,7 @@ impl Command<'_> {
             Stream::Stdout => output.stdout.extend(bytes),
             Stream::Stderr => output.stderr.extend(bytes),
         };
-        (output.status, _) = vm.supervisor.run(run, &input, take)?;
+        output.status = vm.supervisor.run(run, &input, take)?.status;
         Ok(output)
     }
 }

@@ -5,6 +5,8 @@
 //! host:  run 1 "/ ∅ PATH=/bin ∅ ∅ true ∅"  input 1 (end)    guest: output 1 (end)  status 1 0
 //! ```
 //!
+//! One that was asked for a verdict has that told right before its status.
+//!
 //! Output and input without bytes are at their end. Of input there is one frame under way
 //! at a time, so that a signal is never behind input that the command does not read. A command that is
 //! still there when the next one comes is killed.
@@ -15,6 +17,7 @@ use crate::process::{self, CONTINUE, HANG_UP, KILL};
 use crate::program::{self, CANNOT};
 use crate::streams::{Size, Streams, Terminal};
 use crate::system::{self, AGAIN, Errno, File, INVALID, Poll};
+use crate::verdict::Verdict;
 
 /// Standard output and error, in the order of their numbers.
 const OUTPUTS: [u32; 2] = [told::OUTPUT, told::ERROR];
@@ -81,6 +84,8 @@ struct Command {
     end: Option<File>,
     input: Option<File>,
     outputs: [Option<File>; 2],
+    /// `None` where none is asked for, or it was told.
+    verdict: Option<Verdict>,
     /// Whether its input and its first output are a terminal.
     on_terminal: bool,
     /// What it has not read yet, and whether the host waits for that.
@@ -101,6 +106,7 @@ impl Command {
             end: None,
             input: None,
             outputs: [None, None],
+            verdict: None,
             on_terminal: false,
             unread: [0; PIECE],
             from: 0,
@@ -142,10 +148,11 @@ impl Command {
     /// Does what the host says.
     fn obey(&mut self, frame: &Frame, bytes: &[u8]) -> Result<(), Errno> {
         match frame.kind {
-            said::RUN => self.replace(frame.command, bytes, None),
+            said::RUN => self.replace(frame.command, bytes, None, false),
+            said::RUN_FOR_VERDICT => self.replace(frame.command, bytes, None, true),
             said::RUN_ON_TERMINAL => {
                 let (terminal, program) = Terminal::parse(bytes).ok_or(INVALID)?;
-                self.replace(frame.command, program, Some(&terminal))
+                self.replace(frame.command, program, Some(&terminal), false)
             }
             // It is of a command that is over.
             _ if frame.command != self.number => Ok(()),
@@ -225,25 +232,33 @@ impl Command {
         number: u32,
         asked: &[u8],
         terminal: Option<&Terminal>,
+        for_verdict: bool,
     ) -> Result<(), Errno> {
         self.end()?;
         (self.number, self.input, self.outputs) = (number, None, [None, None]);
         (self.from, self.to, self.owed) = (0, 0, false);
+        self.verdict = None;
         self.on_terminal = terminal.is_some();
         // The guest may have no room for one more process.
-        if let Err(error) = self.start(asked, terminal) {
+        if let Err(error) = self.start(asked, terminal, for_verdict) {
             self.missed = true;
             self.outputs = program::complaint(error).unwrap_or([None, None]);
         }
         Ok(())
     }
 
-    fn start(&mut self, asked: &[u8], terminal: Option<&Terminal>) -> Result<(), Errno> {
+    fn start(
+        &mut self,
+        asked: &[u8],
+        terminal: Option<&Terminal>,
+        for_verdict: bool,
+    ) -> Result<(), Errno> {
         let Streams { its, input, outputs } = Streams::open(terminal)?;
+        let verdict = if for_verdict { Some(Verdict::new()?) } else { None };
         let (leads, leading) = File::pipe()?;
         let leader = process::fork()?;
         if leader == 0 {
-            let status = leader::lead(asked, &its, leading, terminal.is_some());
+            let status = leader::lead(asked, &its, verdict.as_ref(), leading, terminal.is_some());
             process::exit(status.unwrap_or(CANNOT));
         }
         // By the time that it can be signalled, it is there and minds what is sent to its group.
@@ -260,7 +275,7 @@ impl Command {
                 return Err(error);
             }
         }
-        (self.input, self.outputs) = (Some(input), outputs);
+        (self.input, self.outputs, self.verdict) = (Some(input), outputs, verdict);
         Ok(())
     }
 
@@ -286,6 +301,14 @@ impl Command {
             }
             outbox.put(kind, self.number, read);
             return Ok(());
+        }
+        if let Some(verdict) = self.verdict.as_mut().filter(|_| end.is_ready()) {
+            let read = verdict.read(outbox.room());
+            if read > 0 {
+                outbox.put(told::VERDICT, self.number, read);
+                return Ok(());
+            }
+            self.verdict = None;
         }
         if self.missed || (end.is_ready() && self.end.take().is_some()) {
             let status = match core::mem::take(&mut self.missed) {

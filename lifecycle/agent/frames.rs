@@ -18,6 +18,8 @@ pub mod said {
     pub const RUN_ON_TERMINAL: u32 = 5;
     /// That the terminal has another [size](crate::streams::Size).
     pub const SIZE: u32 = 6;
+    /// To start a [program](crate::program) that has a [verdict](crate::verdict) to tell.
+    pub const RUN_FOR_VERDICT: u32 = 7;
 }
 
 /// What we say.
@@ -28,6 +30,8 @@ pub mod told {
     pub const TAKEN: u32 = 3;
     /// How the command ended: its wait status in four bytes.
     pub const STATUS: u32 = 4;
+    /// The verdict of a command that has ended, or a piece of it; before its status.
+    pub const VERDICT: u32 = 5;
 }
 
 /// Bytes before those that follow.

@@ -3,12 +3,14 @@
 use crate::process::{self, Reaction, Worth};
 use crate::program;
 use crate::system::{Errno, File};
+use crate::verdict::Verdict;
 
 /// Leads the session and the group of a command, and waits for it: a command is no leader, which may
 /// not do all that others may. Returns its status, as a shell has it.
 pub fn lead(
     asked: &[u8],
     streams: &[File; 3],
+    verdict: Option<&Verdict>,
     leading: File,
     on_terminal: bool,
 ) -> Result<usize, Errno> {
@@ -22,7 +24,7 @@ pub fn lead(
     if command == 0 {
         process::react_to_all(Reaction::Default);
         leading.write_all(&process::own()?.to_ne_bytes());
-        set_apart(streams)?;
+        set_apart(streams, verdict)?;
         return Ok(program::become_it(asked));
     }
     // The connection and the streams are others'; but a terminal is there until the command's end, also
@@ -39,12 +41,17 @@ pub fn lead(
     Ok(process::shell_status(status))
 }
 
-/// Makes this process one that has nothing of the agent's.
-fn set_apart(streams: &[File; 3]) -> Result<(), Errno> {
+/// Makes this process one that has nothing of the agent's but what it was given.
+fn set_apart(streams: &[File; 3], verdict: Option<&Verdict>) -> Result<(), Errno> {
     for (number, stream) in streams.iter().enumerate() {
         stream.become_stream(number)?;
     }
-    process::close_from(streams.len())?;
+    let mut given = streams.len();
+    if let Some(verdict) = verdict {
+        verdict.hand_over()?;
+        given += 1;
+    }
+    process::close_from(given)?;
     // The guest may be without /proc by now.
     let _ = process::be_worth(&Worth::Command);
     Ok(())

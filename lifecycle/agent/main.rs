@@ -29,6 +29,7 @@ mod steps;
 mod streams;
 mod system;
 mod text;
+mod verdict;
 mod vsock;
 
 use core::ffi::{CStr, c_char};

@@ -1,6 +1,7 @@
 //! The system calls that the agent needs, but for those of processes.
 
 use core::arch::asm;
+use core::ffi::CStr;
 
 /// An error's number, as Linux gives it.
 pub type Errno = usize;
@@ -21,6 +22,7 @@ pub mod number {
     pub const CLOSE: usize = 3;
     pub const RT_SIGACTION: usize = 13;
     pub const IOCTL: usize = 16;
+    pub const PREAD64: usize = 17;
     pub const NANOSLEEP: usize = 35;
     pub const GETPID: usize = 39;
     pub const SOCKET: usize = 41;
@@ -32,6 +34,7 @@ pub mod number {
     pub const WAIT4: usize = 61;
     pub const KILL: usize = 62;
     pub const FCNTL: usize = 72;
+    pub const FTRUNCATE: usize = 77;
     pub const CHDIR: usize = 80;
     pub const FCHMOD: usize = 91;
     pub const SETPGID: usize = 109;
@@ -49,6 +52,7 @@ pub mod number {
     pub const DUP3: usize = 292;
     pub const ACCEPT4: usize = 288;
     pub const PIPE2: usize = 293;
+    pub const MEMFD_CREATE: usize = 319;
     pub const PIDFD_OPEN: usize = 434;
     pub const CLOSE_RANGE: usize = 436;
 }
@@ -62,6 +66,7 @@ pub mod number {
     pub const UNLINKAT: usize = 35;
     pub const SYMLINKAT: usize = 36;
     pub const MOUNT: usize = 40;
+    pub const FTRUNCATE: usize = 46;
     pub const CHDIR: usize = 49;
     pub const FCHMOD: usize = 52;
     pub const OPENAT: usize = 56;
@@ -69,6 +74,7 @@ pub mod number {
     pub const PIPE2: usize = 59;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
+    pub const PREAD64: usize = 67;
     pub const PPOLL: usize = 73;
     pub const SYNC: usize = 81;
     pub const EXIT: usize = 93;
@@ -88,6 +94,7 @@ pub mod number {
     pub const EXECVE: usize = 221;
     pub const ACCEPT4: usize = 242;
     pub const WAIT4: usize = 260;
+    pub const MEMFD_CREATE: usize = 279;
     pub const PIDFD_OPEN: usize = 434;
     pub const CLOSE_RANGE: usize = 436;
 }
@@ -170,6 +177,20 @@ impl File {
         Ok((Self(ends[0] as usize), Self(ends[1] as usize)))
     }
 
+    /// A file in memory of this many bytes, all zero, which nobody can make longer or shorter.
+    pub fn memory(name: &CStr, length: usize) -> Result<Self, Errno> {
+        const MFD_CLOEXEC: usize = 1;
+        const MFD_ALLOW_SEALING: usize = 2;
+        const F_ADD_SEALS: usize = 1033;
+        /// To seal nothing more, not to shrink, not to grow.
+        const SEALS: usize = 0x1 | 0x2 | 0x4;
+        let flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+        let file = call(number::MEMFD_CREATE, [name.as_ptr() as usize, flags, 0, 0, 0]).map(Self)?;
+        call(number::FTRUNCATE, [file.0, length, 0, 0, 0])?;
+        call(number::FCNTL, [file.0, F_ADD_SEALS, SEALS, 0, 0])?;
+        Ok(file)
+    }
+
     /// A process, which is readable once it has ended.
     pub fn process(process: usize) -> Result<Self, Errno> {
         call(number::PIDFD_OPEN, [process, 0, 0, 0, 0]).map(Self)
@@ -222,6 +243,11 @@ impl File {
 
     pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         read(self.0, buffer)
+    }
+
+    /// Reads from this byte of it on, wherever others read.
+    pub fn read_at(&self, buffer: &mut [u8], from: usize) -> Result<usize, Errno> {
+        call(number::PREAD64, [self.0, buffer.as_mut_ptr() as usize, buffer.len(), from, 0])
     }
 
     pub fn write_all(&self, bytes: &[u8]) -> bool {

@@ -17,4 +17,4 @@ pub mod verdict;
 pub mod spec;
 
 /// Version of the wire format. Two sides that differ refuse to talk and say which is older.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;

@@ -6,6 +6,8 @@ use std::fmt;
 
 use nanoserde::{DeJson, SerJson};
 
+use crate::verdict::Verdict;
+
 /// One answer.
 #[derive(Clone, Debug, PartialEq, DeJson, SerJson)]
 pub enum Reply {
@@ -39,6 +41,8 @@ pub enum Reply {
         status: u8,
         /// What else is known of why.
         note: Option<String>,
+        /// The verdict that it told, where it was to and did.
+        verdict: Option<Verdict>,
     },
     /// What was asked for is done.
     Done,

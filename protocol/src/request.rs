@@ -78,4 +78,6 @@ pub struct Run {
     pub timeout_ms: Option<u64>,
     /// How many bytes for its standard input follow the request.
     pub input: u64,
+    /// Whether it is a test, which tells a [verdict](crate::verdict).
+    pub tells_verdict: bool,
 }

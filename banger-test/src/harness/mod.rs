@@ -15,14 +15,14 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use self::pool::Pool;
 use crate::case::Case;
-use crate::inside;
+use crate::inside::{self, Errand};
 use crate::outside::{Ending, Lane};
 use crate::verdict::explain;
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
-    if let Some(token) = inside::token() {
-        return in_guest(&token);
+    if let Some(errand) = Errand::take() {
+        return in_guest(errand);
     }
     let arguments = Arguments::from_args();
     let pool = Arc::new(Pool::of(selected(&arguments)));
@@ -38,13 +38,13 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs the one test that we were started for.
-fn in_guest(token: &str) -> ExitCode {
+fn in_guest(errand: Errand) -> ExitCode {
     let exact = std::env::args().skip_while(|argument| argument != "--exact").nth(1);
     match exact.and_then(|name| Case::all().find(|case| case.name() == name)) {
         // On a thread of its name, which panic messages begin with.
         Some(case) => thread::scope(|scope| {
             let thread = thread::Builder::new().name(case.name().to_owned());
-            let running = thread.spawn_scoped(scope, || inside::run(case, token));
+            let running = thread.spawn_scoped(scope, || errand.run(case));
             running.map_or(ExitCode::FAILURE, |thread| thread.join().unwrap_or(ExitCode::FAILURE))
         }),
         // That nothing has begun says enough.

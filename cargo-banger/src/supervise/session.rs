@@ -11,6 +11,7 @@ use banger_lifecycle::machine::Guest;
 use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::reply::{Reply, Stream};
 use banger_protocol::request::{Request, Run, Start};
+use banger_protocol::verdict::Verdict;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::wire::{Asked, Replies, Requests};
@@ -177,12 +178,16 @@ impl<'a> Session<'a> {
         replies: &Replies,
     ) -> Result<Reply, CommandError> {
         let timeout = run.timeout_ms.map(Duration::from_millis).or(self.timeout);
+        let mut told = run.tells_verdict.then(Vec::new);
         let command = self.command(run);
         let guest = self.guest.as_mut().ok_or_else(not_started)?;
         self.unfinished = true;
         let (stdout, stdout_theirs) = tokio::io::duplex(PIECE);
         let (stderr, stderr_theirs) = tokio::io::duplex(PIECE);
-        let streams = Streams::to(stdout_theirs, stderr_theirs).reading(io::Cursor::new(input));
+        let mut streams = Streams::to(stdout_theirs, stderr_theirs).reading(io::Cursor::new(input));
+        if let Some(told) = &mut told {
+            streams = streams.telling(told);
+        }
         let passing = async {
             let (status, ..) = tokio::join!(
                 guest.run(command, streams, pending),
@@ -195,7 +200,9 @@ impl<'a> Session<'a> {
             Ok(status) => {
                 self.unfinished = false;
                 let note = guest.ran_out_of_memory(status).then(|| OUT_OF_MEMORY.to_owned());
-                Ok(Reply::Exited { status, note })
+                // Whatever the guest has put there instead of a verdict is none.
+                let verdict = told.and_then(|told| Verdict::parse(&told));
+                Ok(Reply::Exited { status, note, verdict })
             }
             Err(error) => {
                 if error.code == exit_code::GUEST_LOST {

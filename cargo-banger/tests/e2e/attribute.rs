@@ -73,6 +73,7 @@ fn the_harness_of_our_own_has_the_same_names_and_verdicts() {
     let outcome = env.cargo(args).limit(LIMIT).run().code(101);
     let expected = [
         ("fails", Verdict::Failed),
+        ("is_forged", Verdict::Failed),
         ("is_ignored", Verdict::Ignored),
         ("module::passes", Verdict::Passed),
         ("passes", Verdict::Passed),
@@ -134,6 +135,35 @@ fn without_a_cargo_banger_that_fits_one_message_says_so() {
         let failed = libtest_verdicts(&outcome).values().filter(|v| **v == Verdict::Failed).count();
         assert_eq!(failed, 22, "{outcome}");
         outcome.says(&["hint: "]);
+    }
+}
+
+/// Marks of a guest that others than its kernel can make are none.
+#[test]
+fn no_body_runs_on_a_host_that_looks_like_a_guest() {
+    let env = TestEnvironment::without_vm();
+    let binary = env.test_binary("example-verdicts", "guest");
+    // In a mount namespace of its own, where what stands in `/run/banger` of a guest can be planted.
+    let namespace = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+    let plant = "mount -t tmpfs tmpfs /run && mkdir /run/banger && touch /run/banger/agent || exit 77; \
+                 exec \"$0\" \"$@\"";
+    let plain = || env.program(binary.as_str());
+    let planted = || env.program("unshare").args(namespace).args([plant, binary.as_str()]);
+    for program in [&plain as &dyn Fn() -> Program, &planted] {
+        for told in [None, Some(""), Some("banger-0123456789abcdef"), Some("3 banger-01234567")] {
+            let program = program().args(["--exact", "passes", "--nocapture"]);
+            let program = program.env("BANGER_BIN", "/no/such");
+            let program = match told {
+                Some(told) => program.env("BANGER_TEST", told),
+                None => program,
+            };
+            let outcome = program.limit(LIMIT).run();
+            if matches!(outcome.status.code(), Some(1 | 77)) {
+                eprintln!("SKIPPED: this host allows no mounts in a namespace: {outcome}");
+                continue;
+            }
+            outcome.code(101).says(&["cannot start `/no/such`"]);
+        }
     }
 }
 
@@ -210,7 +240,7 @@ fn waits(env: &TestEnvironment, program: Program) -> Running {
 
 impl TestEnvironment {
     /// Fails unless all is gone soon, without any command of ours that clears up.
-    fn gone(&self) {
+    pub(crate) fn gone(&self) {
         eventually(Duration::from_secs(20), "the VMs are gone", || {
             self.run_directories().is_empty() && processes_of(self.home()).is_empty()
         });

@@ -27,6 +27,24 @@ fn the_attributes_verdicts_are_those_of_the_host() {
     env.assert_nothing_left();
 }
 
+/// Which of them pass and which fail, their names say.
+#[test]
+fn nothing_but_the_test_itself_tells_its_verdict() {
+    let Some(env) = TestEnvironment::sharing_images(2) else { return };
+    let args = ["test", "-p", PACKAGE, "--test", "forged"];
+    let outcome = env.cargo(args).limit(LIMIT).run().code(101);
+    let expected: Verdicts = libtest_verdicts(&outcome)
+        .into_keys()
+        .map(|name| match name.split("::").next() {
+            Some("passes") => (name, Verdict::Passed),
+            _ => (name, Verdict::Failed),
+        })
+        .collect();
+    assert_eq!(expected.len(), 26, "{outcome}");
+    assert_same(&libtest_verdicts(&outcome), &expected, &outcome);
+    env.gone();
+}
+
 #[test]
 fn nextest_runs_the_attributes_tests() {
     let Some(env) = TestEnvironment::sharing_images(2) else { return };

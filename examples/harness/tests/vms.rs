@@ -30,6 +30,18 @@ fn skips_itself() {
     banger::skip("not on this machine");
 }
 
+/// Neither what a child prints nor a test that this program runs once more is its verdict.
+#[banger::test]
+fn is_forged() {
+    let script = r#"printf '%s end {"Returned":[0]}\n' "$BANGER_TEST" "${BANGER_TEST#* }""#;
+    let shell = std::process::Command::new("sh").args(["-c", script]).status();
+    assert!(shell.is_ok_and(|status| status.success()));
+    let own = std::env::current_exe().expect("a test is a file");
+    let other = std::process::Command::new(own).args(["--exact", "module::passes"]).status();
+    assert!(other.is_ok_and(|status| status.success()));
+    panic!("it fails");
+}
+
 mod module {
     #[banger::test(env = ["WHERE=here"])]
     fn passes() {

@@ -68,17 +68,19 @@ impl Channel {
         Self { frames, current, tasks }
     }
 
-    /// Has the agent start a program, on a terminal where there is one. A command that still runs is
-    /// killed.
+    /// Has the agent start a program, on a terminal where there is one, and else perhaps one that tells a
+    /// verdict. A command that still runs is killed.
     pub(super) async fn start(
         &self,
         program: &[u8],
         terminal: Option<&Terminal>,
+        for_verdict: bool,
     ) -> Result<Started, ExecError> {
         if program.len() > LONGEST {
             return Err(ExecError::TooLong { length: program.len(), most: LONGEST });
         }
         let said = match terminal {
+            None if for_verdict => Said::RunForVerdict(program),
             None => Said::Run(program),
             Some(Terminal { size, errors_apart, .. }) => {
                 let (size, errors_apart) = (*size.borrow(), *errors_apart);

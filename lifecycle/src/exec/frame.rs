@@ -31,6 +31,8 @@ pub(super) enum Said<'a> {
     RunOnTerminal { program: &'a [u8], size: Size, errors_apart: bool },
     /// Its terminal has another size.
     Size(Size),
+    /// The same as `Run`, for one that tells a verdict.
+    RunForVerdict(&'a [u8]),
 }
 
 /// A command's output streams, by their numbers.
@@ -49,6 +51,8 @@ pub(super) enum Told {
     Taken { open: bool },
     /// How it ended.
     Status(ExitStatus),
+    /// Its verdict, or a piece of it.
+    Verdict(Vec<u8>),
 }
 
 impl Said<'_> {
@@ -69,6 +73,7 @@ impl Said<'_> {
                 (5, [&size.bytes()[..], &[errors_apart.into()], program].concat())
             }
             Self::Size(size) => (6, size.bytes().to_vec()),
+            Self::RunForVerdict(program) => (7, program.to_vec()),
         }
     }
 }
@@ -100,6 +105,7 @@ pub(super) async fn receive(
         (2, _) => Told::Output(Output::Stderr, bytes),
         (3, _) => Told::Taken { open: bytes.is_empty() },
         (4, Some(status)) => Told::Status(ExitStatus::from_raw(i32::from_le_bytes(*status))),
+        (5, _) => Told::Verdict(bytes),
         _ => return Err(io::Error::other(format!("the agent says something unknown: {kind}"))),
     };
     Ok(Some((command, told)))

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use banger_protocol::verdict;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
@@ -24,6 +25,7 @@ pub struct Streams<'a> {
     stdout: Writer<'a>,
     stderr: Writer<'a>,
     terminal: Option<Terminal>,
+    verdict: Option<&'a mut Vec<u8>>,
 }
 
 impl<'a> Streams<'a> {
@@ -33,7 +35,7 @@ impl<'a> Streams<'a> {
         stderr: impl AsyncWrite + Unpin + Send + 'a,
     ) -> Self {
         let (stdout, stderr) = (Box::new(stdout), Box::new(stderr));
-        Self { stdin: None, stdout, stderr, terminal: None }
+        Self { stdin: None, stdout, stderr, terminal: None, verdict: None }
     }
 
     /// Gives it something to read.
@@ -46,6 +48,13 @@ impl<'a> Streams<'a> {
     #[must_use]
     pub fn on(self, terminal: Terminal) -> Self {
         Self { terminal: Some(terminal), ..self }
+    }
+
+    /// Lets it tell a verdict beside its output, of at most [`verdict::LONGEST`] bytes, which nothing that
+    /// it or its children print can be. Not for one on a terminal.
+    #[must_use]
+    pub fn telling(self, verdict: &'a mut Vec<u8>) -> Self {
+        Self { verdict: Some(verdict), ..self }
     }
 }
 
@@ -63,18 +72,19 @@ pub(crate) async fn run(
     command: &GuestCommand,
     streams: Streams<'_>,
 ) -> Result<u8, ExecError> {
-    let Streams { stdin, stdout, stderr, terminal } = streams;
+    let Streams { stdin, stdout, stderr, terminal, verdict } = streams;
     let program = match terminal.as_ref().and_then(|terminal| terminal.kind.clone()) {
         Some(kind) => command.clone().within(&[("TERM".to_owned(), kind)]).for_agent()?,
         None => command.for_agent()?,
     };
-    let Started { told, speaker } = channel.start(&program, terminal.as_ref()).await?;
+    let Started { told, speaker } =
+        channel.start(&program, terminal.as_ref(), verdict.is_some()).await?;
     let stderr = match &terminal {
         Some(Terminal { errors_apart: false, .. }) => None,
         _ => Some(stderr),
     };
     let (taking, taken) = mpsc::channel(1);
-    let output = pass(told, [Some(stdout), stderr], &speaker, taking);
+    let output = pass(told, [Some(stdout), stderr], verdict, &speaker, taking);
     let input = async {
         let sizes = async {
             if let Some(terminal) = terminal {
@@ -130,6 +140,7 @@ async fn feed(from: Option<Reader<'_>>, speaker: &Speaker, mut taken: mpsc::Rece
 async fn pass(
     mut told: mpsc::Receiver<Told>,
     mut to: [Option<Writer<'_>>; 2],
+    mut verdict: Option<&mut Vec<u8>>,
     speaker: &Speaker,
     taken: mpsc::Sender<bool>,
 ) -> Result<u8, ExecError> {
@@ -147,6 +158,7 @@ async fn pass(
             // There may be no more input.
             Some(Told::Taken { open }) => drop(taken.try_send(open)),
             Some(Told::Status(ended)) => status = Some(ended),
+            Some(Told::Verdict(piece)) => take_verdict(verdict.as_deref_mut(), &piece)?,
             Some(Told::Output(output, bytes)) => {
                 let stream = &mut to[output as usize - 1];
                 let Some(writer) = stream else { continue };
@@ -160,6 +172,17 @@ async fn pass(
             }
             None => return status.map(shell_status).ok_or(ExecError::NoStatus),
         }
+    }
+}
+
+/// Takes in a piece of a verdict. One of an agent's making that was not asked for, or has no end, is none.
+fn take_verdict(verdict: Option<&mut Vec<u8>>, piece: &[u8]) -> Result<(), ExecError> {
+    match verdict {
+        Some(verdict) if verdict.len() + piece.len() <= verdict::LONGEST => {
+            verdict.extend_from_slice(piece);
+            Ok(())
+        }
+        _ => Err(ExecError::Io(io::Error::other("the agent tells a verdict that cannot be one"))),
     }
 }
 
