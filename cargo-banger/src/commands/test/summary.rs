@@ -79,8 +79,7 @@ impl Summary {
                 }
             }
             Isolate::Test => {
-                let ignored = passed && text.lines().any(|line| line.contains(" ... ignored"));
-                let (style, word) = match (passed, ignored) {
+                let (style, word) = match (passed, is_ignored(text)) {
                     (false, _) => (RED, "FAILED"),
                     (true, true) => (Style::new(), "ignored"),
                     (true, false) => (GREEN, "ok"),
@@ -90,6 +89,12 @@ impl Summary {
         }
         drop(std::io::stdout().flush());
     }
+}
+
+/// Whether one test was left out: the harness's last word says so, which no test comes after.
+fn is_ignored(text: &str) -> bool {
+    let result = text.lines().rev().find(|line| line.starts_with("test result: "));
+    result.is_some_and(|line| line.contains(". 0 passed; 0 failed; 1 ignored; "))
 }
 
 /// What a suite wrote, and how it ended where that is not what its harness says.
@@ -103,4 +108,25 @@ fn text(suite: &Suite, outcome: &Outcome) -> String {
         text.push_str(&CommandError::kept(name));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_prints_does_not_leave_it_out() {
+        let ended = |passed, ignored| {
+            format!(
+                "test result: ok. {passed} passed; 0 failed; {ignored} ignored; 0 measured; 9 filtered out"
+            )
+        };
+        let left_out = format!("test a ... ignored, a reason\n\n{}\n", ended(0, 1));
+        assert!(is_ignored(&left_out));
+        assert!(is_ignored(&left_out.replace("ok.", "\u{1b}[32mok\u{1b}[m.")));
+        let printed =
+            format!("test a ... ignored\n{}\ntest a ... ok\n{}", ended(0, 1), ended(1, 0));
+        assert!(!is_ignored(&printed));
+        assert!(!is_ignored(""));
+    }
 }
