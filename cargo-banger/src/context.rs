@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use banger_lifecycle::event::Events;
-use banger_lifecycle::rundir::Layout;
+use banger_lifecycle::rundir::{BootId, Layout};
 use banger_lifecycle::teardown;
 use camino::Utf8PathBuf;
 use etcetera::BaseStrategy as _;
@@ -40,7 +40,7 @@ impl Context {
                 .caused_by(&error)
         })?;
         Ok(Self {
-            layout: layout()?,
+            layout: layout()?.booted(BootId::current()),
             directory: utf8(directory)?,
             cargo: env::read(env::CARGO)
                 .map_or_else(|| Ok("cargo".into()), |path| utf8(path.into()))?,
@@ -58,6 +58,13 @@ impl Context {
 }
 
 impl Context {
+    /// Checks that nobody else can reach into banger's directories, and makes their roots for a command
+    /// that is to put things there.
+    pub(crate) fn secure(&self, makes: bool) -> Result<(), CommandError> {
+        let secured = if makes { self.layout.prepare() } else { self.layout.check() };
+        secured.map_err(|error| CommandError::usage_of(&error, error.hint()))
+    }
+
     /// Clears what dead runs left, and says what it cannot.
     pub(crate) async fn sweep(&self) -> Result<(), CommandError> {
         let found = teardown::sweep(&self.layout).await?;

@@ -103,6 +103,7 @@ impl Request {
         let name = name.map_err(|error| CommandError::usage(format!("name: {error}")))?;
         image::check_files(&settings)?;
         program.as_deref().map_or(Ok(()), contents::check_program)?;
+        context.secure(true)?;
         context.sweep().await?;
         context.events.send(Event::Finished { stage: Stage::Check, took: began.elapsed() });
         let may_be_kept = may_be_kept || settings.keep_on_failure;

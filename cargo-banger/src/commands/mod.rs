@@ -69,6 +69,9 @@ fn execute(banger: Banger, context: &Context) -> Result<u8, CommandError> {
 }
 
 async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandError> {
+    if let Some(makes) = uses_files(&command) {
+        context.secure(makes)?;
+    }
     match command {
         Command::Run(args) => run::run(args, context).await,
         Command::Shell(args) => shell::shell(args, context).await,
@@ -90,6 +93,32 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Config(args) => config::config(&args, context).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::pages(&directory),
+    }
+}
+
+/// Whether a command looks into banger's directories, and if so, whether it puts things there.
+const fn uses_files(command: &Command) -> Option<bool> {
+    match command {
+        Command::Setup(_) | Command::Image { .. } => Some(true),
+        Command::Template { .. }
+        | Command::Shell(_)
+        | Command::Doctor(_)
+        | Command::Ps(_)
+        | Command::Stop { .. }
+        | Command::Nat { .. }
+        | Command::Gc(_) => Some(false),
+        // Those that start VMs check when they have read their settings.
+        Command::Run(_)
+        | Command::Runner(_)
+        | Command::Supervise(_)
+        | Command::Test(_)
+        | Command::Nextest(_)
+        | Command::Collect(_)
+        | Command::Init(_)
+        | Command::Vsock { .. }
+        | Command::Config(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => None,
     }
 }
 

@@ -23,7 +23,7 @@ const FURNISH: &str = "\
 pub struct Lab {
     vm: Vm,
     banger: PathBuf,
-    /// The directory of the guest's image in it.
+    /// A directory with the files of the guest's image in it that anybody may read.
     image: PathBuf,
 }
 
@@ -40,14 +40,18 @@ impl Lab {
         // One CPU: emulated ones that run guests of their own wait for each other for ever at times.
         let vm = Vm::builder().setting("packages", LAB).toolchain().ram(6144).vcpu(1);
         let name = guest.file_name().expect("an image's directory is named by its digest");
-        let image = Path::new("/srv/images").join(name);
+        let stored = Path::new("/srv/images").join(name);
+        let image = PathBuf::from("/srv/guest");
         let mut lab = Self { vm: vm.program(banger).start()?, banger: banger.to_owned(), image };
         lab.take(firecracker, "/usr/local/bin/firecracker")?;
         lab.take(firecracker.with_file_name("jailer"), "/usr/local/bin/jailer")?;
-        lab.take(&guest, lab.image.clone())?;
+        lab.take(&guest, &stored)?;
         lab.take(guest.with_file_name("refs"), "/srv/images/refs")?;
         lab.share_images("/root/.cache/banger")?;
-        let ready = lab.sh(FURNISH)?;
+        // Root's images are root's alone.
+        let (stored, image) = (stored.display(), lab.image.display());
+        let link = format!("mkdir {image} && ln {stored}/* {image}/ && {FURNISH}");
+        let ready = lab.sh(&link)?;
         assert!(ready.success(), "{ready}");
         Ok(lab)
     }

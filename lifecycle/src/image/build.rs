@@ -17,6 +17,7 @@ use super::recipe::Recipe;
 use super::stored::{BZIMAGE, INITRD, ROOTFS, VMLINUX};
 use super::tarball::Tarball;
 use crate::process::{ToolError, run_tool};
+use crate::rundir::private;
 
 mod filesystem;
 mod mmdebstrap;
@@ -135,7 +136,7 @@ struct Log {
 
 impl Log {
     fn create(logs: &Utf8Path) -> Result<Self, ImageError> {
-        fs::create_dir_all(logs).map_err(ImageError::io("make the directory for logs"))?;
+        private::create_dir_all(logs).map_err(ImageError::io("make the directory for logs"))?;
         let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
         let now = now.to_string().replace(':', "");
         let path = logs.join(format!("image-{now}-{}.log", std::process::id()));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ImageError;
 use super::manifest::Digest;
 use super::recipe::Recipe;
-use crate::rundir::FileLock;
+use crate::rundir::{FileLock, private};
 
 /// The directory of references.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Refs {
     /// Has the recipe's slot use an image.
     pub(super) async fn set(&self, recipe: &Recipe, digest: &Digest) -> Result<(), ImageError> {
         let failed = || ImageError::io("record which image the workspace uses");
-        fs::create_dir_all(&self.directory).map_err(failed())?;
+        private::create_dir_all(&self.directory).map_err(failed())?;
         // Under the lock one name for the new file is enough, and no stale ones pile up.
         let lock = FileLock::exclusive(&self.directory.join(".lock")).await.map_err(failed())?;
         let reference = Reference {

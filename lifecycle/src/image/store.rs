@@ -23,7 +23,7 @@ use super::packages::Difference;
 use super::recipe::Recipe;
 use super::refs::Refs;
 use super::stored::{self, Image};
-use crate::rundir::{FileLock, Layout};
+use crate::rundir::{FileLock, Layout, private};
 
 mod seal;
 mod sweep;
@@ -240,7 +240,7 @@ impl ImageStore {
     }
 
     async fn make(&self, recipe: &Recipe, title: &str) -> Result<Image, ImageError> {
-        fs::create_dir_all(&self.directory).map_err(ImageError::io("make the image store"))?;
+        private::create_dir_all(&self.directory).map_err(ImageError::io("make the image store"))?;
         let begun = SystemTime::now() - Duration::from_secs(1);
         let (lock, waited) = self.build_lock(recipe).await?;
         if waited

@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use super::OverlayError;
 use crate::process::run_tool;
-use crate::rundir::{FileLock, Layout};
+use crate::rundir::{FileLock, Layout, private};
 
 /// The size that the guest sees, in bytes: 64 GiB, which take up nothing.
 pub(crate) const SIZE: u64 = 64 << 30;
@@ -18,7 +18,7 @@ pub(crate) async fn ensure(layout: &Layout) -> Result<camino::Utf8PathBuf, Overl
     if path.exists() {
         return Ok(path);
     }
-    fs::create_dir_all(layout.cache())?;
+    private::create_dir_all(layout.cache())?;
     let _turn = FileLock::exclusive(&layout.cache().join(".lock-blank")).await?;
     if path.exists() {
         return Ok(path);

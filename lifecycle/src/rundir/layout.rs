@@ -1,19 +1,86 @@
 //! Every path on disk that is banger's own, in one place.
 
 use camino::{Utf8Path, Utf8PathBuf};
+use fs_err as fs;
+
+use super::private::{self, HomeError, Owner};
 
 /// The roots under which everything of banger's lives. See the README for what each holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     cache: Utf8PathBuf,
     state: Utf8PathBuf,
+    boot: BootId,
+}
+
+/// Which boot of the host this is: what was written before another one may not have reached the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootId(String);
+
+impl BootId {
+    /// Takes what the host calls it.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.trim().to_owned())
+    }
+
+    /// The boot that this process runs in; one that is always the same where the kernel does not tell.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::new(&fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default())
+    }
+
+    /// What the host calls it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Layout {
     /// Takes the roots; creates nothing.
     #[must_use]
     pub fn new(cache: Utf8PathBuf, state: Utf8PathBuf) -> Self {
-        Self { cache, state }
+        Self { cache, state, boot: BootId::default() }
+    }
+
+    /// The same in a boot of the host: what was stored in another one is checked before it is used.
+    #[must_use]
+    pub fn booted(self, boot: BootId) -> Self {
+        Self { boot, ..self }
+    }
+
+    /// Makes both roots where they are missing, for their owner alone, and checks them as
+    /// [`Layout::check`] does.
+    ///
+    /// # Errors
+    /// As [`Layout::check`], or where one cannot be made.
+    pub fn prepare(&self) -> Result<(), HomeError> {
+        // Before, so that nothing is made where others could exchange it.
+        self.check()?;
+        for root in [&self.cache, &self.state] {
+            let failed = |source| HomeError::Io { path: root.clone(), source };
+            private::create_dir_all(root).map_err(failed)?;
+        }
+        self.check()
+    }
+
+    /// Checks that all directories of banger's that are there are this user's, and that nobody else
+    /// can replace them or write to them. Those that others can read are closed to them.
+    ///
+    /// # Errors
+    /// Where one is somebody else's or others can write to it or to one above it, by name.
+    pub fn check(&self) -> Result<(), HomeError> {
+        let owner = Owner::current()?;
+        let roots = [self.cache.clone(), self.state.clone()];
+        let below = [self.images(), self.layers(), self.templates(), self.workspaces()];
+        let more = [self.logs(), self.runs(), self.programs(), self.keys()];
+        let mut all = roots.iter().chain(&below).chain(&more);
+        all.try_for_each(|directory| owner.secure(directory))
+    }
+
+    /// Which boot of the host this is.
+    pub(crate) fn boot(&self) -> &BootId {
+        &self.boot
     }
 
     /// Both under one directory, as `BANGER_HOME` asks for.
@@ -80,5 +147,35 @@ impl Layout {
     #[must_use]
     pub fn keys(&self) -> Utf8PathBuf {
         self.state.join("keys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn all_of_it_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(dir.path()).unwrap().join("home");
+        let layout = Layout::under(&home);
+        layout.check().unwrap();
+        assert!(!home.exists());
+        layout.prepare().unwrap();
+        let mode = |path: &Utf8Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let of_before = [layout.images(), layout.runs(), layout.state.clone()];
+        for path in &of_before {
+            fs::create_dir_all(path).unwrap();
+            fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        layout.prepare().unwrap();
+        for path in of_before.iter().chain([&home, &layout.cache]) {
+            assert_eq!(mode(path), 0o700, "{path}");
+        }
+        fs::set_permissions(&home, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = layout.prepare().unwrap_err().to_string();
+        assert!(error.contains(home.as_str()), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 
 /// How long a lock may be held by a child that is being started, in ms; on a busy host it takes a
 /// while to get there.
@@ -100,7 +101,9 @@ impl FileLock {
     }
 
     fn open(path: &Utf8Path) -> io::Result<Self> {
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        // Whoever can open it, if only to read, can hold it.
+        let mut options = fs::OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(path)?;
         Ok(Self { file, path: path.to_owned() })
     }
 

@@ -2,18 +2,20 @@
 //!
 //! [`layout`] names every path, [`lock`] is how processes agree, [`record`] is what a VM's owner
 //! writes down before it acquires anything, [`run`] is one VM's directory, [`shelf`] holds what is
-//! made once for all.
+//! made once for all. [`private`] keeps other users out of all of it.
 
 pub mod layout;
 pub mod lock;
 pub mod record;
 pub mod run;
 mod key;
+pub(crate) mod private;
 pub(crate) mod shelf;
 
 pub(crate) use key::KeyHasher;
-pub use layout::Layout;
+pub use layout::{BootId, Layout};
 pub use lock::FileLock;
+pub use private::HomeError;
 pub use record::Record;
 pub use run::{RunDir, RunDirError};
 pub(crate) use shelf::{Lease, Shelf};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use fs_err as fs;
 use rustix::io::FdFlags;
 use rustix::process::{Pid, test_kill_process};
 
-use super::{FileLock, Layout, Record};
+use super::{FileLock, Layout, Record, private};
 use crate::spec::VmName;
 
 /// The file locked while run directories appear and disappear.
@@ -70,7 +70,7 @@ impl RunDir {
     /// Where the name is taken, or the directory cannot be made.
     pub async fn create(layout: &Layout, name: Option<&VmName>) -> Result<Self, RunDirError> {
         let runs = layout.runs();
-        private_dir(&runs)?;
+        private::create_dir_all(&runs)?;
         // Between its making and its locking a directory looks like a dead one's: keep sweeps out.
         let _turn = FileLock::exclusive(&guard_path(layout)).await?;
         if let Some(name) = name {
@@ -187,15 +187,6 @@ pub(crate) fn handle_of(run_dir: &Utf8Path) -> String {
 /// The lock under which run directories appear and disappear.
 pub(crate) fn guard_path(layout: &Layout) -> Utf8PathBuf {
     layout.runs().join(GUARD)
-}
-
-/// Makes a directory that only its owner can read.
-fn private_dir(path: &Utf8Path) -> io::Result<()> {
-    if !path.is_dir() {
-        fs::create_dir_all(path)?;
-        fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
-use super::FileLock;
+use super::{FileLock, private};
 use crate::process::unless_gone;
 
 /// The things of one kind.
@@ -96,7 +96,7 @@ impl Shelf {
 
     /// Takes the turn to make a thing; calls `waiting` where somebody else has it.
     pub(crate) async fn turn(&self, name: &str, waiting: impl FnOnce()) -> io::Result<Turn> {
-        fs::create_dir_all(&self.dir)?;
+        private::create_dir_all(&self.dir)?;
         let path = self.lock_path(name);
         let mut lock = match FileLock::try_exclusive(&path)? {
             Some(lock) => lock,
@@ -114,7 +114,7 @@ impl Shelf {
 
     /// Takes the turn to make a thing, unless somebody else has it.
     pub(crate) fn try_turn(&self, name: &str) -> io::Result<Option<Turn>> {
-        fs::create_dir_all(&self.dir)?;
+        private::create_dir_all(&self.dir)?;
         let lock = FileLock::try_exclusive(&self.lock_path(name))?;
         let ours = lock.filter(FileLock::is_current);
         Ok(ours.map(|lock| Turn {
@@ -230,7 +230,7 @@ impl Turn {
     pub(crate) async fn begin(&self) -> io::Result<(Utf8PathBuf, Utf8PathBuf)> {
         self.clear().await?;
         let made = self.made();
-        fs::create_dir_all(&made)?;
+        private::create_dir_all(&made)?;
         Ok((self.scratch.clone(), made))
     }
 

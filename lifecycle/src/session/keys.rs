@@ -7,12 +7,11 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
-use std::os::unix::fs::PermissionsExt as _;
 use tokio::process::Command;
 
 use super::SessionError;
 use crate::process::{run_tool, unless_gone};
-use crate::rundir::FileLock;
+use crate::rundir::{FileLock, private};
 
 /// Both key pairs, read.
 #[derive(Clone)]
@@ -35,8 +34,7 @@ impl Keys {
     pub(crate) async fn ensure(dir: &Utf8Path) -> Result<Self, SessionError> {
         let (identity, host) = (dir.join("identity"), dir.join("host"));
         if !public(&identity).exists() || !public(&host).exists() {
-            fs::create_dir_all(dir)?;
-            fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+            private::create_dir_all(dir)?;
             let _lock = FileLock::exclusive(&dir.join(".lock")).await?;
             make(&identity).await?;
             make(&host).await?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -186,8 +185,6 @@ impl TemplateStore {
         content: &Content,
         make: impl AsyncFnOnce(&Utf8Path, &Utf8Path) -> Result<(), E>,
     ) -> Result<Template, E> {
-        let private = fs::set_permissions(self.shelf.dir(), std::fs::Permissions::from_mode(0o700));
-        private.map_err(self.failed())?;
         let (_, made) = turn.begin().await.map_err(self.failed())?;
         let outcome = make(&made, turn.place()).await;
         let publish = || {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use crate::process::{ToolError, run_tool};
-use crate::rundir::{FileLock, Layout};
+use crate::rundir::{FileLock, Layout, private};
 
 /// Its version.
 pub const VERSION: &str = "1.12.1";
@@ -106,7 +106,7 @@ pub async fn install(layout: &Layout, mirror: &str) -> Result<Utf8PathBuf, Relea
     let mirror = mirror.trim_end_matches('/');
     let url = format!("{mirror}/v{VERSION}/firecracker-v{VERSION}-{arch}.tgz");
     let programs = layout.programs();
-    fs::create_dir_all(&programs)?;
+    private::create_dir_all(&programs)?;
     // One at a time, so that what one before left can go.
     let _turn = FileLock::exclusive(&programs.join(".lock")).await?;
     for entry in programs.read_dir_utf8()?.flatten() {
@@ -161,7 +161,7 @@ fn check(program: &Program, content: Option<&[u8]>) -> Result<(), ReleaseError> 
 
 fn write(path: &Utf8Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(path);
-    fs::create_dir_all(directory)?;
+    private::create_dir_all(directory)?;
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     io::Write::write_all(&mut file, content)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o755))?;
