@@ -8,7 +8,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{ExitStatus, Output, Stdio};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -157,6 +157,14 @@ fn finish(program: String, output: Output) -> Result<Vec<u8>, ToolError> {
     }
     let stderr = last_lines(&String::from_utf8_lossy(&output.stderr), 12);
     Err(ToolError::Failed { program, status: output.status, stderr })
+}
+
+/// The user that a process belongs to, whatever it acts as; `None` where there is no such process.
+pub(crate) fn real_user(process: Pid) -> Option<u32> {
+    let status = format!("/proc/{}/status", process.as_raw_pid());
+    let status = fs_err::read_to_string(status).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().next()?.parse().ok()
 }
 
 /// Finds a program on `PATH`, and in the system's directories that users' paths often lack.

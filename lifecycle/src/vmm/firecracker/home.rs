@@ -26,6 +26,11 @@ const GROUP: u32 = 1_000_000_000;
 /// How many users there are.
 const USERS: u32 = 1_000_000_000;
 
+/// The user of the VM whose run has a short name, should it be jailed.
+pub(crate) fn jail_user(handle: &str) -> Option<u32> {
+    Some(GROUP + u32::from_str_radix(handle, 16).ok()? % USERS)
+}
+
 /// The directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
@@ -54,7 +59,7 @@ impl Home {
     /// A jail in a VM's directory, for a VMM's program.
     pub(crate) fn jail(run: &RunDir, jailer: &Utf8Path, program: &Utf8Path) -> io::Result<Self> {
         let handle = run.handle();
-        let user = GROUP + u32::from_str_radix(&handle, 16).map_err(io::Error::other)? % USERS;
+        let user = jail_user(&handle).ok_or_else(|| io::Error::other("a name of another form"))?;
         // By which the process is known as the VM's.
         let id = format!("banger-{handle}");
         let base = run.path().join("jail");

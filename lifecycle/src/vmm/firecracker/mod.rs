@@ -24,7 +24,7 @@ use tokio::process::{Child, Command};
 pub(crate) use self::api::Api;
 use self::arrival::Arrival;
 pub(crate) use self::fault::remedy;
-pub(crate) use self::home::Home;
+pub(crate) use self::home::{Home, jail_user};
 pub(crate) use self::setup::{Setup, disk_device, disk_name};
 use super::{Config, VmmError, log_path};
 use crate::process::unless_gone;
