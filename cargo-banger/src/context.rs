@@ -65,11 +65,14 @@ impl Context {
         secured.map_err(|error| CommandError::usage_of(&error, error.hint()))
     }
 
-    /// Clears what dead runs left, and says what it cannot.
+    /// Clears what dead runs left, and says what it cannot or did not dare to.
     pub(crate) async fn sweep(&self) -> Result<(), CommandError> {
         let found = teardown::sweep(&self.layout).await?;
         for stuck in found.iter().filter(|leftover| leftover.is_stuck()) {
             self.events.warning(format!("not cleared up: {stuck}"), None);
+        }
+        for suspect in found.iter().filter(|leftover| leftover.is_suspect()) {
+            self.events.warning(suspect.to_string(), None);
         }
         Ok(())
     }

@@ -129,6 +129,11 @@ impl BootFiles {
         Some(image.digest().to_string())
     }
 
+    /// The digest of the image that any of it is from.
+    pub(crate) fn image_digest(&self) -> Option<String> {
+        self.image.as_ref().map(|image| image.digest().to_string())
+    }
+
     /// The guest's glibc, where the image tells.
     #[must_use]
     pub fn glibc(&self) -> Option<GlibcVersion> {

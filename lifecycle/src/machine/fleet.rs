@@ -9,13 +9,14 @@ use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::network::nat::Nat;
 use crate::network::{self, NetworkError};
+use crate::rundir::leases::run_directories;
 use crate::rundir::record::NetworkRecord;
 use crate::rundir::run::guard_path;
 use crate::rundir::{FileLock, Layout, Record};
 use crate::session::shell;
 use crate::spec::VmName;
 use crate::teardown::remains;
-use crate::teardown::sweep::{bury, run_directories};
+use crate::teardown::sweep::bury;
 
 /// A VM that runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +39,8 @@ pub async fn list(layout: &Layout) -> io::Result<Vec<Member>> {
     let mut members = Vec::new();
     for run_dir in run_directories(layout)? {
         let attended = FileLock::try_exclusive(&run_dir.join("lock"))?.is_none();
-        if let Some(record) = Record::read(&run_dir) {
+        // Of one that is not believed the sweep tells.
+        if let Ok(Some(record)) = Record::read(layout, &run_dir) {
             members.push(Member { record, attended });
         }
     }
@@ -88,7 +90,8 @@ pub fn switch_nat(layout: &Layout, name: &VmName, to: Nat) -> Result<(), Error> 
 /// A VM's directory and record.
 fn find(layout: &Layout, name: &VmName) -> Result<(Utf8PathBuf, Record), Error> {
     let run_dir = layout.runs().join(name.as_str());
-    let record = Record::read(&run_dir);
+    let record = Record::read(layout, &run_dir).map_err(io::Error::other);
+    let record = record.during(Stage::Connect)?;
     let record = record.ok_or_else(|| Cause::NoSuchVm(name.clone()).during(Stage::Connect))?;
     Ok((run_dir, record))
 }
@@ -116,7 +119,7 @@ pub async fn stop(layout: &Layout, name: &VmName) -> Result<(), Error> {
     };
     let _turn = FileLock::exclusive(&guard_path(layout)).await.during(Stage::Teardown)?;
     if run_dir.is_dir() {
-        bury(&run_dir).during(Stage::Teardown)?;
+        bury(layout, &run_dir).during(Stage::Teardown)?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! From a plan to a VM whose files are ready.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use camino::Utf8PathBuf;
@@ -21,7 +22,7 @@ use crate::event::{Events, Stage};
 use crate::layer::{Layer, LayerKind};
 use crate::network::{self, Network};
 use crate::overlay::{RootOverlay, WorkspaceDisk, dm_snapshot};
-use crate::rundir::record::{Meta, NetworkRecord};
+use crate::rundir::record::{Meta, NetworkRecord, Uses};
 use crate::rundir::{Layout, Record, RunDir};
 use crate::session::Keys;
 use crate::spec::Net;
@@ -210,6 +211,8 @@ impl Plan {
         host: Host<'_>,
     ) -> Result<Prepared, Cause> {
         let Claimed { run_dir, mut record, workspace_disk, scans } = claimed;
+        let template = origin.as_ref().map(|origin| origin.template.1.key().to_string());
+        record.meta.uses.templates.extend(template);
         let network = Network::of(&run_dir, &mut record)?;
         let (set, memory) = match &origin {
             Some(Origin { template: (_, template), workspace, .. }) => {
@@ -263,6 +266,19 @@ impl Plan {
         })
     }
 
+    /// What it uses of what is kept for many; of templates none is known yet.
+    fn uses(&self, layout: &Layout, engine: &Engine) -> Uses {
+        let disk = |plan: &super::WorkspacePlan| {
+            WorkspaceDisk::directory_name(layout, &plan.root, engine.disk_format())
+        };
+        Uses {
+            images: self.boot.image_digest().into_iter().collect(),
+            layers: self.layers.iter().map(|layer| layer.id().to_string()).collect(),
+            templates: BTreeSet::new(),
+            workspaces: self.workspace.iter().filter_map(disk).collect(),
+        }
+    }
+
     /// The record, written before anything that it names is made.
     pub(super) fn record(&self, layout: &Layout, run_dir: &RunDir, engine: &Engine) -> Record {
         let run = run_dir.name().as_str();
@@ -285,6 +301,7 @@ impl Plan {
                 network: (engine.net == Net::Tap).then(|| network::names(&run_dir.handle())),
                 kept: false,
                 directory: self.directory.clone(),
+                uses: self.uses(layout, engine),
             },
             config: serde_json::Value::Null,
         }

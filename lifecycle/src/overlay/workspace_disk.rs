@@ -22,7 +22,7 @@ use super::blank::{self, SIZE};
 use super::qcow2::{self, Backing};
 use super::{DiskFormat, OverlayError, raw};
 use crate::process::{run_tool, unless_gone};
-use crate::rundir::{FileLock, Layout};
+use crate::rundir::{FileLock, Layout, leases};
 
 /// What of a top's growth is only the filesystem's own bookkeeping, in bytes.
 const BOOKKEEPING: u64 = 3 << 20;
@@ -86,6 +86,15 @@ impl WorkspaceDisk {
         format: DiskFormat,
     ) -> Utf8PathBuf {
         directory(layout, workspace, format).join(format!("run-{run}.disk"))
+    }
+
+    /// What the directory is called that a workspace's disk is in.
+    pub(crate) fn directory_name(
+        layout: &Layout,
+        workspace: &Utf8Path,
+        format: DiskFormat,
+    ) -> Option<String> {
+        directory(layout, workspace, format).file_name().map(str::to_owned)
     }
 
     /// Opens a private top over what the last run left.
@@ -200,13 +209,21 @@ impl Drop for WorkspaceDisk {
 /// Where a directory cannot be read or removed.
 pub fn remove_unused_disks(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
     let mut removed = Vec::new();
+    let is_leased = |dir: &Utf8Path| {
+        let name = dir.file_name().unwrap_or_default();
+        leases::leased(layout).map(|leased| leased.workspaces.contains(name))
+    };
     let entries = match layout.workspaces().read_dir_utf8() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
         entries => entries?,
     };
     for entry in entries {
         let dir = entry?.into_path();
-        if dir.is_dir() && FileLock::try_exclusive(&dir.join("lock"))?.is_some() {
+        if !dir.is_dir() {
+            continue;
+        }
+        let Some(_lock) = FileLock::try_exclusive(&dir.join("lock"))? else { continue };
+        if !is_leased(&dir)? {
             let head = Head::read(&dir);
             fs::remove_dir_all(&dir)?;
             removed.push(head.map_or(dir, |head| head.workspace));

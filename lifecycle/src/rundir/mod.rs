@@ -9,6 +9,7 @@ pub mod lock;
 pub mod record;
 pub mod run;
 mod key;
+pub(crate) mod leases;
 pub(crate) mod private;
 pub(crate) mod shelf;
 
@@ -16,6 +17,6 @@ pub(crate) use key::KeyHasher;
 pub use layout::{BootId, Layout};
 pub use lock::FileLock;
 pub use private::HomeError;
-pub use record::Record;
+pub use record::{Record, RecordError};
 pub use run::{RunDir, RunDirError};
 pub(crate) use shelf::{Lease, Shelf};

@@ -1,14 +1,30 @@
 //! `vm.json`: what a VM is and what it holds, for whoever has to clear up after it.
+//!
+//! Whoever clears up removes what the record names, so one is believed only where nobody else can
+//! have written it and it names nothing but what a VM can have: [`checked`] decides.
 
-use std::io;
+use std::collections::BTreeSet;
+use std::io::{self, Read as _, Write as _};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use super::Layout;
 use crate::device_mapper;
 use crate::spec::{VmName, VmSpec};
+
+mod checked;
+
+pub use checked::RecordError;
+
+/// The file's name, and how long it may be, in bytes.
+const FILE: &str = "vm.json";
+const MAX_LENGTH: u64 = 1 << 20;
 
 /// The record of one VM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +60,40 @@ pub struct Meta {
     pub kept: bool,
     /// The directory a shell starts in.
     pub directory: Option<Utf8PathBuf>,
+    /// What it uses of what is shared, so that this is not removed while there is the VM.
+    #[serde(default, skip_serializing_if = "Uses::is_empty")]
+    pub uses: Uses,
+}
+
+/// What a VM uses of what is kept for many, by the names of their directories.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Uses {
+    /// Digests of images.
+    pub images: BTreeSet<String>,
+    /// Layers, by kind and key.
+    pub layers: BTreeSet<String>,
+    /// Keys of templates.
+    pub templates: BTreeSet<String>,
+    /// Directories of workspace disks.
+    pub workspaces: BTreeSet<String>,
+}
+
+impl Uses {
+    /// Whether it uses nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds what another one uses.
+    pub(crate) fn extend(&mut self, other: Self) {
+        let Self { images, layers, templates, workspaces } = other;
+        self.images.extend(images);
+        self.layers.extend(layers);
+        self.templates.extend(templates);
+        self.workspaces.extend(workspaces);
+    }
 }
 
 /// The network that a VM has to itself on this host.
@@ -86,11 +136,26 @@ impl Record {
     /// Version of the record's form.
     pub const FORMAT: u32 = 1;
 
-    /// Reads the record of a run directory; `None` where there is none yet or it is not whole.
-    #[must_use]
-    pub fn read(run_dir: &Utf8Path) -> Option<Self> {
-        let text = fs::read(run_dir.join("vm.json")).ok()?;
-        serde_json::from_slice(&text).ok()
+    /// Reads the record of a run directory; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is not to be believed.
+    pub fn read(layout: &Layout, run_dir: &Utf8Path) -> Result<Option<Self>, RecordError> {
+        match read_ours(&run_dir.join(FILE)) {
+            Ok(text) => Self::parse(&text, layout, run_dir).map(Some),
+            Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the text of a record of a run directory.
+    ///
+    /// # Errors
+    /// Where it is no record, or names what is not a VM's own.
+    pub fn parse(text: &[u8], layout: &Layout, run_dir: &Utf8Path) -> Result<Self, RecordError> {
+        let record = serde_json::from_slice(text).map_err(RecordError::Malformed)?;
+        checked::check(&record, layout, run_dir)?;
+        Ok(record)
     }
 
     /// Replaces the record of a run directory in one step.
@@ -99,7 +164,33 @@ impl Record {
     /// Where the file cannot be written.
     pub fn write(&self, run_dir: &Utf8Path) -> io::Result<()> {
         let part = run_dir.join("vm.json.part");
-        fs::write(&part, serde_json::to_vec_pretty(self)?)?;
-        fs::rename(part, run_dir.join("vm.json"))
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        // Not synced: after a power cut there is no VM either.
+        fs::rename(part, run_dir.join(FILE))
     }
 }
+
+/// Reads a short file that nobody but this user can have written.
+fn read_ours(path: &Utf8Path) -> Result<Vec<u8>, RecordError> {
+    // Neither followed where it is a link, nor waited for where it is a pipe.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(RecordError::NoFile);
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(RecordError::Foreign(metadata.uid()));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(RecordError::Writable(metadata.mode() & 0o7777));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_LENGTH + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_LENGTH { Err(RecordError::TooLong) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests;

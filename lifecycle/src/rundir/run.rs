@@ -9,9 +9,10 @@ use std::process::Command;
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use rustix::io::FdFlags;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, getuid};
 
 use super::{FileLock, Layout, Record, private};
+use crate::process::real_user;
 use crate::spec::VmName;
 
 /// The file locked while run directories appear and disappear.
@@ -58,6 +59,7 @@ impl RunDirError {
 pub struct RunDir {
     path: Utf8PathBuf,
     name: VmName,
+    layout: Layout,
     /// Held for as long as the VM is ours.
     lock: FileLock,
     stays: bool,
@@ -69,17 +71,16 @@ impl RunDir {
     /// # Errors
     /// Where the name is taken, or the directory cannot be made.
     pub async fn create(layout: &Layout, name: Option<&VmName>) -> Result<Self, RunDirError> {
-        let runs = layout.runs();
-        private::create_dir_all(&runs)?;
+        private::create_dir_all(&layout.runs())?;
         // Between its making and its locking a directory looks like a dead one's: keep sweeps out.
         let _turn = FileLock::exclusive(&guard_path(layout)).await?;
         if let Some(name) = name {
-            return Self::claim(&runs, name)?.ok_or_else(|| RunDirError::NameTaken(name.clone()));
+            return Self::claim(layout, name)?.ok_or_else(|| RunDirError::NameTaken(name.clone()));
         }
         for _ in 0..NAME_ATTEMPTS {
             let generated = petname::petname(2, "-").and_then(|name| name.parse().ok());
             if let Some(name) = generated
-                && let Some(run_dir) = Self::claim(&runs, &name)?
+                && let Some(run_dir) = Self::claim(layout, &name)?
             {
                 return Ok(run_dir);
             }
@@ -88,8 +89,8 @@ impl RunDir {
     }
 
     /// Makes and locks the directory, unless it is there.
-    fn claim(runs: &Utf8Path, name: &VmName) -> io::Result<Option<Self>> {
-        let path = runs.join(name.as_str());
+    fn claim(layout: &Layout, name: &VmName) -> io::Result<Option<Self>> {
+        let path = layout.runs().join(name.as_str());
         match std::fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             made => made?,
@@ -97,7 +98,8 @@ impl RunDir {
         let lock = FileLock::try_exclusive(&path.join("lock"))?
             .ok_or_else(|| io::Error::other("somebody locked a directory that was not there"))?;
         write!(lock.file(), "{}", std::process::id())?;
-        Ok(Some(Self { path, name: name.clone(), lock, stays: false }))
+        let (name, layout) = (name.clone(), layout.clone());
+        Ok(Some(Self { path, name, layout, lock, stays: false }))
     }
 
     /// The directory.
@@ -141,7 +143,8 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         // What could not be removed elsewhere is removed by who finds the record.
-        let outside = || Record::read(&self.path).is_some_and(|record| record.meta.is_outside());
+        let record = || Record::read(&self.layout, &self.path).ok().flatten();
+        let outside = || record().is_some_and(|record| record.meta.is_outside());
         if self.stays || outside() {
             return;
         }
@@ -167,8 +170,9 @@ pub(crate) fn is_left_going(name: &str) -> bool {
     process.and_then(Pid::from_raw).is_some_and(is_gone)
 }
 
+/// Another user's process that has got the number since is not the one that we mean.
 fn is_gone(process: Pid) -> bool {
-    test_kill_process(process) == Err(rustix::io::Errno::SRCH)
+    real_user(process).is_none_or(|user| user != getuid().as_raw())
 }
 
 /// Whether the process that made a directory is known to be gone. Its lock may still be held then, for a

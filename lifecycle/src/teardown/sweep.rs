@@ -12,8 +12,9 @@ use super::remains;
 use crate::network;
 use crate::overlay::dm_snapshot;
 use crate::process::unless_gone;
+use crate::rundir::leases::{run_directories, subdirectories};
 use crate::rundir::run::{guard_path, is_left_going, is_orphaned};
-use crate::rundir::{FileLock, Layout, Record, Shelf};
+use crate::rundir::{FileLock, Layout, Record, RecordError, Shelf};
 
 /// How long children of a dead run's owner may take to notice, or to end what they are about.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
@@ -24,6 +25,8 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
 pub enum Leftover {
     /// A run whose owner died; its processes, files and directory.
     Run(Utf8PathBuf),
+    /// The same with a record that is not believed, and why: what it names was left as it is.
+    Disbelieved(Utf8PathBuf, String),
     /// One of which something cannot be removed, and why.
     Stuck(Utf8PathBuf, String),
     /// A workspace disk's top that no run owns.
@@ -35,11 +38,18 @@ pub enum Leftover {
 impl Leftover {
     /// A dead run, and how its removal went: that it cannot be removed is no reason that others should
     /// not start.
-    fn of(run_dir: Utf8PathBuf, removed: io::Result<()>) -> Self {
+    fn of(run_dir: Utf8PathBuf, removed: io::Result<Buried>) -> Self {
         match removed {
-            Ok(()) => Self::Run(run_dir),
+            Ok(Buried::Whole) => Self::Run(run_dir),
+            Ok(Buried::Disbelieved(why)) => Self::Disbelieved(run_dir, in_words(&why)),
             Err(error) => Self::Stuck(run_dir, error.to_string()),
         }
+    }
+
+    /// Whether somebody should look at it.
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        matches!(self, Self::Disbelieved(..))
     }
 
     /// Whether it is still there.
@@ -53,6 +63,9 @@ impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run(path) => write!(f, "run of a dead process: {path}"),
+            Self::Disbelieved(path, why) => {
+                write!(f, "run of a dead process, {path}; left what it may have elsewhere: {why}")
+            }
             Self::Stuck(path, why) => write!(f, "run of a dead process, {path}: {why}"),
             Self::Disk(path) => write!(f, "disk of no run: {path}"),
             Self::Unfinished(path) => write!(f, "half made: {path}"),
@@ -84,14 +97,14 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
     let _turn = FileLock::exclusive(&guard_path(layout)).await?;
     for run_dir in half_removed(layout)? {
         let removed = if remove { fs::remove_dir_all(&run_dir) } else { Ok(()) };
-        found.push(Leftover::of(run_dir, removed));
+        found.push(Leftover::of(run_dir, removed.map(|()| Buried::Whole)));
     }
     let mut live = BTreeSet::new();
     for run_dir in run_directories(layout)? {
-        match dead_lock(&run_dir).await? {
+        match dead_lock(layout, &run_dir).await? {
             None => drop(live.insert(run_dir)),
             Some(_lock) => {
-                let buried = if remove { bury(&run_dir) } else { Ok(()) };
+                let buried = if remove { bury(layout, &run_dir) } else { seen(layout, &run_dir) };
                 if buried.is_err() {
                     live.insert(run_dir.clone());
                 }
@@ -99,10 +112,12 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
             }
         }
     }
-    for workspace in subdirectories(&layout.workspaces())? {
-        let is_top = |name: &str| name.starts_with("run-");
-        let tops = unowned(&workspace, &owned_files(&live), is_top)?;
-        found.extend(tops.into_iter().map(Leftover::Disk));
+    if let Some(owned) = owned_files(layout, &live) {
+        for workspace in subdirectories(&layout.workspaces())? {
+            let is_top = |name: &str| name.starts_with("run-");
+            let tops = unowned(&workspace, &owned, is_top)?;
+            found.extend(tops.into_iter().map(Leftover::Disk));
+        }
     }
     if remove {
         for leftover in &found {
@@ -125,13 +140,6 @@ fn unfinished(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
     Ok(found)
 }
 
-/// The directories under which VMs' records are.
-pub(crate) fn run_directories(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
-    let mut found = subdirectories(&layout.runs())?;
-    found.retain(|dir| dir.file_name().is_some_and(|name| !name.starts_with('.')));
-    Ok(found)
-}
-
 /// Those whose remover died.
 fn half_removed(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
     let mut found = subdirectories(&layout.runs())?;
@@ -140,7 +148,7 @@ fn half_removed(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
 }
 
 /// The lock of a run whose owner is dead and which was not told to stay; `None` for a live one.
-async fn dead_lock(run_dir: &Utf8Path) -> io::Result<Option<FileLock>> {
+async fn dead_lock(layout: &Layout, run_dir: &Utf8Path) -> io::Result<Option<FileLock>> {
     let path = run_dir.join("lock");
     let lock = match FileLock::try_exclusive(&path) {
         // Of another user, such as root with this home: not ours to judge.
@@ -152,17 +160,39 @@ async fn dead_lock(run_dir: &Utf8Path) -> io::Result<Option<FileLock>> {
         lock => lock?,
     };
     let Some(lock) = lock else { return Ok(None) };
-    let kept = Record::read(run_dir).is_some_and(|record| record.meta.kept);
+    let record = Record::read(layout, run_dir).ok().flatten();
+    let kept = record.is_some_and(|record| record.meta.kept);
     if kept && !remains::processes(run_dir)?.is_empty() {
         return Ok(None);
     }
     Ok(Some(lock))
 }
 
+/// How a dead run was ended.
+#[derive(Debug)]
+pub(crate) enum Buried {
+    /// All that its record names is gone.
+    Whole,
+    /// Its record is not believed, so that nothing but its directory and processes is gone.
+    Disbelieved(RecordError),
+}
+
+/// Why a record is not believed, on one line.
+fn in_words(error: &RecordError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+/// What ending a dead run would be, where nothing stops it.
+fn seen(layout: &Layout, run_dir: &Utf8Path) -> io::Result<Buried> {
+    Ok(Record::read(layout, run_dir).map_or_else(Buried::Disbelieved, |_| Buried::Whole))
+}
+
 /// Ends a dead run: its processes, what it owned elsewhere, its directory.
-pub(crate) fn bury(run_dir: &Utf8Path) -> io::Result<()> {
+pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<Buried> {
     remains::kill(run_dir)?;
-    if let Some(record) = Record::read(run_dir) {
+    let record = Record::read(layout, run_dir);
+    if let Ok(Some(record)) = &record {
         for path in &record.meta.owns {
             unless_gone(fs::remove_file(path))?;
         }
@@ -171,13 +201,15 @@ pub(crate) fn bury(run_dir: &Utf8Path) -> io::Result<()> {
             network::remove(network).map_err(io::Error::other)?;
         }
     }
-    fs::remove_dir_all(run_dir)
+    fs::remove_dir_all(run_dir)?;
+    Ok(record.map_or_else(Buried::Disbelieved, |_| Buried::Whole))
 }
 
-/// The files outside their directories that live runs own.
-fn owned_files(live: &BTreeSet<Utf8PathBuf>) -> BTreeSet<Utf8PathBuf> {
-    let records = live.iter().filter_map(|dir| Record::read(dir));
-    records.flat_map(|record| record.meta.owns).collect()
+/// The files outside their directories that live runs own; `None` where one of them has a record that
+/// cannot be read, so that any file may be its.
+fn owned_files(layout: &Layout, live: &BTreeSet<Utf8PathBuf>) -> Option<BTreeSet<Utf8PathBuf>> {
+    let records: Result<Vec<_>, _> = live.iter().map(|dir| Record::read(layout, dir)).collect();
+    Some(records.ok()?.into_iter().flatten().flat_map(|record| record.meta.owns).collect())
 }
 
 /// The entries of a directory that match and are not in `owned`.
@@ -194,22 +226,6 @@ fn unowned(
     for entry in entries {
         let entry = entry?;
         if matches(entry.file_name()) && !owned.contains(entry.path()) {
-            found.push(entry.into_path());
-        }
-    }
-    Ok(found)
-}
-
-/// The directories in a directory; none where it does not exist.
-fn subdirectories(dir: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
-    let entries = match dir.read_dir_utf8() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
             found.push(entry.into_path());
         }
     }
@@ -253,6 +269,43 @@ mod tests {
         assert_eq!(sweep(&layout).await.unwrap(), [Leftover::Run(dead.clone())]);
         assert!(ours.exists() && !dead.exists());
         assert!(run_directories(&layout).unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_not_believed_is_not_obeyed() {
+        let (dir, layout) = layout();
+        let run = RunDir::create(&layout, None).await.unwrap();
+        let path = run.path().to_owned();
+        drop(run);
+        fs::create_dir(&path).unwrap();
+        let precious = Utf8Path::from_path(dir.path()).unwrap().join("run-precious");
+        fs::write(&precious, "").unwrap();
+        let name = path.file_name().unwrap();
+        let meta = serde_json::json!({
+            "format": 1, "name": name, "spec": crate::spec::VmSpec::default(), "image": null,
+            "created": "2026-11-28T00:00:00Z", "owns": [precious], "kept": false, "directory": null,
+        });
+        let record = serde_json::json!({ "meta": meta, "config": null });
+        fs::write(path.join("vm.json"), record.to_string()).unwrap();
+        let looked = leftovers(&layout).await.unwrap();
+        let swept = sweep(&layout).await.unwrap();
+        assert_eq!(looked, swept);
+        assert!(swept[0].is_suspect() && swept[0].to_string().contains("run-precious"), "{swept:?}");
+        assert!(precious.exists() && !path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_live_run_whose_record_cannot_be_read_keeps_its_disk() {
+        let (_dir, layout) = layout();
+        let live = RunDir::create(&layout, None).await.unwrap();
+        let top = layout.workspaces().join("0123abcd/run-of-another-version");
+        fs::create_dir_all(top.parent().unwrap()).unwrap();
+        fs::write(&top, "").unwrap();
+        fs::write(live.path().join("vm.json"), "{\"meta\": {\"format\": 99}}").unwrap();
+        assert!(sweep(&layout).await.unwrap().is_empty() && top.exists());
+        drop(live);
+        assert_eq!(sweep(&layout).await.unwrap(), [Leftover::Disk(top.clone())]);
+        assert!(!top.exists());
     }
 
     #[tokio::test]
