@@ -2,8 +2,8 @@
 
 use banger_lifecycle::error::Cause;
 use banger_lifecycle::event::Stage;
-use banger_lifecycle::image::ImageStore;
-use banger_lifecycle::layer::LayerStore;
+use banger_lifecycle::image::{ImageError, ImageStore};
+use banger_lifecycle::layer::{LayerError, LayerStore};
 use banger_lifecycle::overlay;
 use banger_lifecycle::teardown::{self, Leftover};
 use banger_lifecycle::template::{TemplateInfo, TemplateStore};
@@ -64,22 +64,35 @@ fn surplus_templates(budget: u64, context: &Context) -> Result<Vec<String>, Comm
     Ok(removed.into_iter().map(line).collect())
 }
 
-/// Removes images, layers and workspace disks that no VM uses.
+/// Removes images, layers and workspace disks that no VM uses, be it one that was kept.
 fn unused(context: &Context) -> Result<Vec<String>, CommandError> {
     let mut lines = Vec::new();
     let images = ImageStore::new(&context.layout, context.events.clone());
     let failed = |cause: Cause| CommandError::from(cause.during(Stage::Teardown));
     for image in images.list().map_err(|e| failed(e.into()))? {
-        if !image.in_use {
-            images.rm(image.digest.as_str()).map_err(|e| failed(e.into()))?;
-            lines.push(format!("image {}", image.digest.short()));
+        if image.in_use {
+            continue;
+        }
+        match images.rm(image.digest.as_str()) {
+            // Somebody has taken it since.
+            Err(ImageError::InUse(_)) => {}
+            removed => {
+                removed.map_err(|e| failed(e.into()))?;
+                lines.push(format!("image {}", image.digest.short()));
+            }
         }
     }
     let layers = LayerStore::new(&context.layout, context.events.clone());
     for layer in layers.list().map_err(|e| failed(e.into()))? {
-        if !layer.in_use {
-            layers.remove(&layer.id.to_string()).map_err(|e| failed(e.into()))?;
-            lines.push(format!("layer {} ({})", layer.id, layer.what));
+        if layer.in_use {
+            continue;
+        }
+        match layers.remove(&layer.id.to_string()) {
+            Err(LayerError::InUse { .. }) => {}
+            removed => {
+                removed.map_err(|e| failed(e.into()))?;
+                lines.push(format!("layer {} ({})", layer.id, layer.what));
+            }
         }
     }
     let disks = overlay::remove_unused_disks(&context.layout)?;

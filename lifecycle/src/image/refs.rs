@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ImageError;
 use super::manifest::Digest;
 use super::recipe::Recipe;
-use crate::rundir::{FileLock, private};
+use crate::rundir::{FileLock, private, publish};
 
 /// The directory of references.
 #[derive(Debug)]
@@ -37,7 +37,6 @@ impl Refs {
     pub(super) async fn set(&self, recipe: &Recipe, digest: &Digest) -> Result<(), ImageError> {
         let failed = || ImageError::io("record which image the workspace uses");
         private::create_dir_all(&self.directory).map_err(failed())?;
-        // Under the lock one name for the new file is enough, and no stale ones pile up.
         let lock = FileLock::exclusive(&self.directory.join(".lock")).await.map_err(failed())?;
         let reference = Reference {
             digest: digest.clone(),
@@ -45,9 +44,7 @@ impl Refs {
             suite: recipe.suite().to_owned(),
         };
         let text = serde_json::to_string_pretty(&reference).expect("strings make JSON");
-        let new = self.directory.join(".new");
-        fs::write(&new, text).map_err(failed())?;
-        fs::rename(&new, self.path(&recipe.slot())).map_err(failed())?;
+        publish::write(&self.path(&recipe.slot()), text.as_bytes()).map_err(failed())?;
         drop(lock);
         Ok(())
     }

@@ -8,11 +8,12 @@
 //! images/.gone-…          an image being removed
 //! ```
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use banger_protocol::event::Events;
+use banger_protocol::event::{Events, Stage};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
@@ -23,15 +24,17 @@ use super::packages::Difference;
 use super::recipe::Recipe;
 use super::refs::Refs;
 use super::stored::{self, Image};
-use crate::rundir::{FileLock, Layout, private};
+use crate::rundir::publish::publish;
+use crate::rundir::{FileLock, Layout, content, leases, private};
 
-mod seal;
+pub(super) mod seal;
 mod sweep;
 
 /// The directory of images.
 #[must_use]
 pub struct ImageStore {
     directory: Utf8PathBuf,
+    layout: Layout,
     refs: Refs,
     builder: Arc<dyn Builder>,
     events: Events,
@@ -84,7 +87,8 @@ impl ImageStore {
 
     pub(crate) fn with_builder(layout: &Layout, events: Events, builder: Arc<dyn Builder>) -> Self {
         let directory = layout.images();
-        Self { refs: Refs::new(directory.join("refs")), directory, builder, events }
+        let (refs, layout) = (Refs::new(directory.join("refs")), layout.clone());
+        Self { refs, directory, layout, builder, events }
     }
 
     /// The image for a recipe: the one it has, even where the package list has changed since
@@ -119,7 +123,9 @@ impl ImageStore {
     /// Where the store cannot be read.
     pub fn list(&self) -> Result<Vec<Summary>, ImageError> {
         let digests = self.digests()?;
-        let mut list: Vec<Summary> = digests.into_iter().map(|d| self.summary(d)).collect();
+        let leased = self.leased()?;
+        let summary = |digest| self.summary(digest, &leased);
+        let mut list: Vec<Summary> = digests.into_iter().map(summary).collect();
         list.sort_by_key(|summary| {
             let built = summary.manifest.as_ref().map(Manifest::built_at);
             (std::cmp::Reverse(built), summary.digest.clone())
@@ -154,7 +160,7 @@ impl ImageStore {
         let Ok(manifest) = Manifest::read(&directory) else {
             return Staleness::Missing;
         };
-        if manifest.check_files(&directory).is_err() {
+        if manifest.check_files(&directory).is_err() || content::is_damaged(&directory) {
             return Staleness::Missing;
         }
         if manifest.packages.hash == recipe.packages().hash() {
@@ -205,7 +211,7 @@ impl ImageStore {
                 && summary.manifest.as_ref().is_some_and(|manifest| is_fresh(manifest, recipe))
         });
         for candidate in candidates {
-            match Image::open(&self.path(&candidate.digest), &candidate.digest).await {
+            match self.open(&candidate.digest).await {
                 Ok(image) => return Ok(Some(image)),
                 Err(error) => tracing::debug!(%error, "an image went away"),
             }
@@ -213,8 +219,17 @@ impl ImageStore {
         Ok(None)
     }
 
+    /// Takes an image into use.
+    async fn open(&self, digest: &Digest) -> Result<Image, ImageError> {
+        let checking = || {
+            let text = "checking the image (once after a boot of this host)";
+            self.events.progress(Stage::Image, text, 0, None);
+        };
+        Image::open(&self.path(digest), digest, self.layout.boot(), checking).await
+    }
+
     async fn open_or_warn(&self, digest: &Digest) -> Result<Option<Image>, ImageError> {
-        match Image::open(&self.path(digest), digest).await {
+        match self.open(digest).await {
             Ok(image) => Ok(Some(image)),
             Err(ImageError::NotFound(_)) => Ok(None),
             Err(ImageError::Damaged { digest: short, reason }) => {
@@ -259,14 +274,36 @@ impl ImageStore {
             let (directory, recipe) = (directory.to_owned(), recipe.clone());
             blocking(move || seal::seal(&directory, &recipe, parts)).await?
         };
-        let target = self.path(&digest);
-        if !target.exists() {
-            fs::rename(directory, &target).map_err(ImageError::io("store the new image"))?;
-        }
-        let image = Image::open(&target, &digest).await?;
+        let image = match self.open(&digest).await {
+            Ok(image) => image,
+            // There is none, or a damaged one.
+            Err(_) => {
+                self.put_in_place(directory, &digest).await?;
+                self.open(&digest).await?
+            }
+        };
         self.refs.set(recipe, &digest).await?;
         drop(lock);
         Ok(image)
+    }
+
+    /// Puts a new image where users look, once it is on disk, in place of a damaged one.
+    async fn put_in_place(&self, made: &Utf8Path, digest: &Digest) -> Result<(), ImageError> {
+        let failed = || ImageError::io("store the new image");
+        let target = self.path(digest);
+        if target.exists() {
+            // Who has it open keeps its files.
+            let gone = self.directory.join(sweep::gone_name(digest));
+            fs::rename(&target, &gone).map_err(failed())?;
+            fs::remove_dir_all(&gone).map_err(failed())?;
+        }
+        let (made, boot) = (made.to_owned(), self.layout.boot().clone());
+        blocking(move || {
+            let published =
+                content::note_whole(&made, &boot).and_then(|()| publish(&made, &target));
+            published.map_err(failed())
+        })
+        .await
     }
 
     /// Takes the lock for building a recipe's content; tells whether somebody else had it.
@@ -301,23 +338,34 @@ impl ImageStore {
         if !lock.is_current() {
             return Ok(()); // somebody else has just removed it
         }
+        if self.leased()?.contains(digest.as_str()) {
+            return Err(ImageError::InUse(digest.short().to_owned()));
+        }
         let gone = self.directory.join(sweep::gone_name(digest));
         fs::rename(&directory, &gone).map_err(failed())?;
         self.refs.forget(digest);
         fs::remove_dir_all(&gone).map_err(failed())
     }
 
-    fn summary(&self, digest: Digest) -> Summary {
+    /// The digests of those that VMs' records name.
+    fn leased(&self) -> Result<BTreeSet<String>, ImageError> {
+        let uses = leases::leased(&self.layout).map_err(ImageError::io("list the VMs"))?;
+        Ok(uses.images)
+    }
+
+    fn summary(&self, digest: Digest, leased: &BTreeSet<String>) -> Summary {
         let directory = self.path(&digest);
         let manifest = Manifest::read(&directory);
         let checked = manifest.as_ref().map_err(ToString::to_string);
         let damage = checked.and_then(|manifest| manifest.check_files(&directory)).err();
+        let found = || "its content is damaged".to_owned();
+        let damage = damage.or_else(|| content::is_damaged(&directory).then(found));
         let lock = FileLock::try_exclusive_patiently(&directory.join(stored::LOCK));
         Summary {
             manifest: manifest.ok(),
             damage,
             size_on_disk: size_on_disk(&directory),
-            in_use: matches!(lock, Ok(None)),
+            in_use: matches!(lock, Ok(None)) || leased.contains(digest.as_str()),
             slots: self.refs.count(&digest),
             digest,
         }

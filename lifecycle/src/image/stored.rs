@@ -6,7 +6,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::error::ImageError;
 use super::manifest::{Digest, Manifest, ManifestError};
-use crate::rundir::FileLock;
+use super::store::seal;
+use crate::rundir::{BootId, FileLock, content};
 
 /// The root filesystem's name in an image's directory.
 pub const ROOTFS: &str = "rootfs.ext4";
@@ -29,12 +30,18 @@ pub struct Image {
 }
 
 impl Image {
-    /// Opens the image in `directory` and shares its lock.
+    /// Opens the image in `directory` and shares its lock. Its content is looked at once in each boot of
+    /// the host, after `checking` is called.
     ///
     /// # Errors
     /// [`ImageError::NotFound`] where there is none of this format, [`ImageError::Damaged`] where a file is
-    /// missing or of another size than it was built.
-    pub(super) async fn open(directory: &Utf8Path, digest: &Digest) -> Result<Self, ImageError> {
+    /// missing, or of another size or content than it was built.
+    pub(super) async fn open(
+        directory: &Utf8Path,
+        digest: &Digest,
+        boot: &BootId,
+        checking: impl FnOnce(),
+    ) -> Result<Self, ImageError> {
         let path = directory.join(LOCK);
         if !directory.is_dir() {
             return Err(ImageError::NotFound(digest.to_string()));
@@ -52,6 +59,15 @@ impl Image {
             ManifestError::Broken(reason) => damaged(reason),
         })?;
         manifest.check_files(directory).map_err(damaged)?;
+        if manifest.digest != *digest {
+            return Err(damaged("it is another image".to_owned()));
+        }
+        let (files, expected) = (directory.to_owned(), manifest.clone());
+        let damage = move || seal::damage(&files, &expected);
+        let checked = content::check(directory, boot, checking, damage).await;
+        if let Some(reason) = checked.map_err(ImageError::io("check the image"))? {
+            return Err(damaged(reason));
+        }
         Ok(Self { manifest, directory: directory.to_owned(), _lock: lock })
     }
 

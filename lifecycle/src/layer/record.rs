@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
+use crate::rundir::Sums;
+
 /// The version of the directory's format; another version is built anew.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The image's name in a layer's directory.
 pub(super) const IMAGE: &str = "layer.erofs";
@@ -115,15 +117,17 @@ pub(super) struct LayerRecord {
     pub(super) what: String,
     /// The image's size in bytes.
     pub(super) size: u64,
+    /// Its checksum.
+    pub(super) sums: Sums,
     /// When it was made, in seconds since 1970.
     pub(super) built: u64,
 }
 
 impl LayerRecord {
     /// Describes an image of `size` bytes made just now.
-    pub(super) fn now(id: &LayerId, what: String, size: u64) -> Self {
+    pub(super) fn now(id: &LayerId, what: String, size: u64, sums: Sums) -> Self {
         let built = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-        Self { format: FORMAT, kind: id.kind, key: id.key.clone(), what, size, built }
+        Self { format: FORMAT, kind: id.kind, key: id.key.clone(), what, size, sums, built }
     }
 
     /// Reads the record in a layer's directory, and holds it against the image beside it.

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use banger_protocol::event::Events;
+use banger_protocol::event::{Events, Stage};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use crate::layer::error::LayerError;
 use crate::layer::record::{IMAGE, LayerId, LayerInfo, LayerKind, LayerRecord, RECORD};
 use crate::rundir::shelf::Turn;
-use crate::rundir::{FileLock, Layout, Lease, Shelf};
+use crate::rundir::{FileLock, Kind, Layout, Lease, Shelf, Sums, content};
 
 /// A layer in use. While this lives the layer is not removed; dropping it lets it go.
 #[must_use = "the layer may be removed when this is dropped"]
@@ -82,7 +82,7 @@ impl LayerStore {
     /// Looks for layers where the layout says; creates nothing yet.
     #[must_use]
     pub fn new(layout: &Layout, events: Events) -> Self {
-        Self { shelf: Shelf::new(layout.layers()), events }
+        Self { shelf: Shelf::new(layout, Kind::Layers), events }
     }
 
     /// Lists all layers, in order of kind and key.
@@ -168,21 +168,31 @@ impl LayerStore {
         let id = recipe.id();
         let (scratch, made) = turn.begin().await.map_err(self.failed())?;
         let image = made.join(IMAGE);
-        let built = recipe.build(&scratch, &image).await;
-        let publish = || {
-            let record = LayerRecord::now(id, recipe.what(), fs::metadata(&image)?.len());
-            fs::write(made.join(RECORD), serde_json::to_vec_pretty(&record)?)?;
-            turn.publish()
+        let published = async {
+            recipe.build(&scratch, &image).await?;
+            let (id, what) = (id.clone(), recipe.what());
+            let describe = move || {
+                let sums = Sums::of(&made, [IMAGE])?;
+                let record = LayerRecord::now(&id, what, fs::metadata(&image)?.len(), sums);
+                fs::write(made.join(RECORD), serde_json::to_vec_pretty(&record)?)
+            };
+            let described = tokio::task::spawn_blocking(describe).await.map_err(io::Error::other);
+            described.flatten().map_err(self.failed())?;
+            turn.publish().await.map_err(self.failed())
         };
-        let published = built.and_then(|()| publish().map_err(self.failed()));
+        let published: Result<(), LayerError> = published.await;
         let cleared = turn.clear().await.map_err(self.failed());
         published.and(cleared)
     }
 
     /// Opens a layer for use, where it is there and whole.
     async fn open(&self, id: &LayerId, mount_point: &Utf8Path) -> io::Result<Option<Layer>> {
-        let whole = |dir: &Utf8Path| LayerRecord::read_whole(dir, id).is_some();
-        let lease = self.shelf.open(&id.to_string(), whole).await?;
+        let whole = |dir: &Utf8Path| Some(LayerRecord::read_whole(dir, id)?.sums);
+        let checking = || {
+            let text = format!("checking the {} layer (once after a boot of this host)", id.kind);
+            self.events.progress(Stage::Image, text, 0, None);
+        };
+        let lease = self.shelf.open(&id.to_string(), whole, checking).await?;
         Ok(lease.map(|lease| Layer {
             id: id.clone(),
             image: lease.dir().join(IMAGE),
@@ -199,7 +209,7 @@ impl LayerStore {
         let used = self.shelf.used(&name);
         let built = record.as_ref().map_or(used, LayerRecord::built);
         let in_use = self.shelf.in_use(&name);
-        let damaged = record.is_none();
+        let damaged = record.is_none() || content::is_damaged(&dir);
         let what = record.map(|record| record.what).unwrap_or_default();
         LayerInfo { id, what, size, built, used, in_use, damaged }
     }

@@ -9,11 +9,17 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::layer::LayerStore;
 use crate::process::find_program;
 pub(super) use crate::program::testing::TempDir;
-use crate::rundir::Layout;
+use crate::rundir::{BootId, Layout};
 
 impl TempDir {
     pub(super) fn store(&self, events: Events) -> LayerStore {
-        LayerStore::new(&Layout::under(&self.join("home")), events)
+        self.booted(events, "")
+    }
+
+    /// The store as it is in a boot of the host.
+    pub(super) fn booted(&self, events: Events, boot: &str) -> LayerStore {
+        let layout = Layout::under(&self.join("home")).booted(BootId::new(boot));
+        LayerStore::new(&layout, events)
     }
 }
 

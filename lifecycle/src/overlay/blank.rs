@@ -7,6 +7,7 @@ use tokio::process::Command;
 
 use super::OverlayError;
 use crate::process::run_tool;
+use crate::rundir::publish::publish;
 use crate::rundir::{FileLock, Layout, private};
 
 /// The size that the guest sees, in bytes: 64 GiB, which take up nothing.
@@ -29,7 +30,7 @@ pub(crate) async fn ensure(layout: &Layout) -> Result<camino::Utf8PathBuf, Overl
     run_tool(&mut create)
         .await
         .map_err(|source| OverlayError::Create { path: path.clone(), source })?;
-    fs::rename(part, &path)?;
+    publish(&part, &path)?;
     Ok(path)
 }
 

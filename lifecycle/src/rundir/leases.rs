@@ -47,3 +47,30 @@ pub(crate) fn subdirectories(dir: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use fs_err as fs;
+
+    use super::*;
+
+    #[test]
+    fn what_every_vm_uses_is_leased_and_a_record_that_is_not_believed_leases_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
+        assert!(leased(&layout).unwrap().is_empty());
+        for (run, record, template) in [
+            ("one", "one", "a"),
+            ("two", "two", "b"),
+            ("three", "other", "c"),
+            (".going", "x", "d"),
+        ] {
+            let run_dir = layout.runs().join(run);
+            fs::create_dir_all(&run_dir).unwrap();
+            let uses = Uses { templates: [template.to_owned()].into(), ..Uses::default() };
+            Record::kept(record, uses).write(&run_dir).unwrap();
+        }
+        let templates: Vec<_> = leased(&layout).unwrap().templates.into_iter().collect();
+        assert_eq!(templates, ["a", "b"]);
+    }
+}

@@ -199,9 +199,8 @@ fn is_users_own(gid: u32, uid: u32, groups: &str, users: &str) -> bool {
     let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
     let number = |fields: &[String], at: usize| fields.get(at)?.parse::<u32>().ok();
     let users: Vec<_> = users.lines().map(fields).collect();
-    let is_ours = |name: &str| {
-        users.iter().any(|user| user[0] == name && number(user, 2) == Some(uid))
-    };
+    let is_ours =
+        |name: &str| users.iter().any(|user| user[0] == name && number(user, 2) == Some(uid));
     let has_another = users.iter().any(|u| number(u, 3) == Some(gid) && number(u, 2) != Some(uid));
     let group = groups.lines().map(fields).find(|group| number(group, 2) == Some(gid));
     match group {

@@ -193,4 +193,25 @@ fn read_ours(path: &Utf8Path) -> Result<Vec<u8>, RecordError> {
 }
 
 #[cfg(test)]
+impl Record {
+    /// That of a VM that was kept.
+    pub(crate) fn kept(name: &str, uses: Uses) -> Self {
+        let meta = Meta {
+            format: Self::FORMAT,
+            name: name.parse().expect("tests give valid names"),
+            spec: VmSpec::default(),
+            image: None,
+            created: "2026-11-28T01:02:03Z".to_owned(),
+            owns: Vec::new(),
+            devices: Vec::new(),
+            network: None,
+            kept: true,
+            directory: None,
+            uses,
+        };
+        Self { meta, config: serde_json::Value::Null }
+    }
+}
+
+#[cfg(test)]
 mod tests;

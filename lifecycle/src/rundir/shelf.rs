@@ -6,22 +6,54 @@
 //! <shelf>/.tmp-<name>/    being made (in `made`), or being removed
 //! ```
 //!
-//! Names come from content, so a thing that is there is the right one. Any process may be killed
-//! at any time: what is half made is never under its name, and [`Shelf::sweep`] removes it.
+//! Names come from content, so a thing that is there is the right one. Any process may be killed, and
+//! the host lose power, at any time: what is half made is never under its name, and [`Shelf::sweep`]
+//! removes it. What is in use, by its lock or by a VM's record, is not removed.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::SystemTime;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
-use super::{FileLock, private};
+use super::publish::publish;
+use super::record::Uses;
+use super::{BootId, FileLock, Layout, Sums, content, leases, private};
 use crate::process::unless_gone;
 
 /// The things of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Shelf {
     dir: Utf8PathBuf,
+    kind: Kind,
+    layout: Layout,
+}
+
+/// What is on a shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Layers,
+    Templates,
+}
+
+impl Kind {
+    /// Where they are.
+    fn directory(self, layout: &Layout) -> Utf8PathBuf {
+        match self {
+            Self::Layers => layout.layers(),
+            Self::Templates => layout.templates(),
+        }
+    }
+
+    /// Which of them are in use, of what VMs use.
+    fn of(self, uses: Uses) -> BTreeSet<String> {
+        match self {
+            Self::Layers => uses.layers,
+            Self::Templates => uses.templates,
+        }
+    }
 }
 
 /// A thing in use: it is not removed while this lives.
@@ -51,13 +83,14 @@ impl Lease {
 pub(crate) struct Turn {
     scratch: Utf8PathBuf,
     place: Utf8PathBuf,
+    boot: BootId,
     _lock: FileLock,
 }
 
 impl Shelf {
-    /// Looks for things in `dir`; creates nothing yet.
-    pub(crate) fn new(dir: Utf8PathBuf) -> Self {
-        Self { dir }
+    /// Looks for things where the layout says; creates nothing yet.
+    pub(crate) fn new(layout: &Layout, kind: Kind) -> Self {
+        Self { dir: kind.directory(layout), kind, layout: layout.clone() }
     }
 
     /// Where the things are.
@@ -70,11 +103,13 @@ impl Shelf {
         self.dir.join(name)
     }
 
-    /// Takes a thing into use, where it is there and `whole` says that nothing of it lacks.
+    /// Takes a thing into use, where it is there and whole: `whole` returns its checksums where nothing of
+    /// it is missing, and they are looked at once in each boot of the host, after `checking` is called.
     pub(crate) async fn open(
         &self,
         name: &str,
-        whole: impl Fn(&Utf8Path) -> bool,
+        whole: impl Fn(&Utf8Path) -> Option<Sums>,
+        checking: impl FnOnce(),
     ) -> io::Result<Option<Lease>> {
         let dir = self.place(name);
         let path = dir.join("lock");
@@ -85,7 +120,11 @@ impl Shelf {
             Err(error) => return Err(error),
         };
         // Between opening the file and locking it the thing may have been removed or replaced.
-        if !lock.is_current() || !whole(&dir) {
+        let Some(sums) = lock.is_current().then(|| whole(&dir)).flatten() else { return Ok(None) };
+        let files = dir.clone();
+        let damage = move || sums.damage(&files);
+        if let Some(damage) = content::check(&dir, self.layout.boot(), checking, damage).await? {
+            tracing::warn!(%dir, damage, "not used");
             return Ok(None);
         }
         if let Err(error) = lock.file().set_modified(SystemTime::now()) {
@@ -109,7 +148,7 @@ impl Shelf {
         while !lock.is_current() {
             lock = FileLock::exclusive(&path).await?;
         }
-        Ok(Turn { scratch: self.scratch(name), place: self.place(name), _lock: lock })
+        Ok(self.turn_of(name, lock))
     }
 
     /// Takes the turn to make a thing, unless somebody else has it.
@@ -117,11 +156,12 @@ impl Shelf {
         private::create_dir_all(&self.dir)?;
         let lock = FileLock::try_exclusive(&self.lock_path(name))?;
         let ours = lock.filter(FileLock::is_current);
-        Ok(ours.map(|lock| Turn {
-            scratch: self.scratch(name),
-            place: self.place(name),
-            _lock: lock,
-        }))
+        Ok(ours.map(|lock| self.turn_of(name, lock)))
+    }
+
+    fn turn_of(&self, name: &str, lock: FileLock) -> Turn {
+        let boot = self.layout.boot().clone();
+        Turn { scratch: self.scratch(name), place: self.place(name), boot, _lock: lock }
     }
 
     /// Removes a thing; `false` where somebody uses it, makes it or removes it.
@@ -137,6 +177,9 @@ impl Shelf {
         let Some(_unused) = FileLock::try_exclusive_patiently(&dir.join("lock"))? else {
             return Ok(false);
         };
+        if self.leased()?.contains(name) {
+            return Ok(false);
+        }
         // In one step out of sight, then at leisure; a kill in between leaves it to the sweep.
         let scratch = self.scratch(name);
         remove_if_there(&scratch)?;
@@ -197,9 +240,15 @@ impl Shelf {
         Ok(self.entries()?.into_iter().filter(|name| !name.starts_with('.')).collect())
     }
 
-    /// Whether somebody uses a thing.
+    /// Whether somebody uses a thing, be it a VM that nobody attends to.
     pub(crate) fn in_use(&self, name: &str) -> bool {
-        matches!(FileLock::try_exclusive_patiently(&self.place(name).join("lock")), Ok(None))
+        let lock = FileLock::try_exclusive_patiently(&self.place(name).join("lock"));
+        matches!(lock, Ok(None)) || self.leased().is_ok_and(|leased| leased.contains(name))
+    }
+
+    /// The things that VMs' records name.
+    fn leased(&self) -> io::Result<BTreeSet<String>> {
+        leases::leased(&self.layout).map(|uses| self.kind.of(uses))
     }
 
     /// When a thing was last taken into use.
@@ -239,14 +288,23 @@ impl Turn {
         &self.place
     }
 
-    /// Puts what was made where users look, in the place of a damaged one.
-    pub(crate) fn publish(&self) -> io::Result<()> {
-        fs::write(self.made().join("lock"), "")?;
-        if self.place.exists() {
-            // Who has it open keeps its files.
-            fs::rename(&self.place, self.scratch.join("damaged"))?;
-        }
-        fs::rename(self.made(), &self.place)
+    /// Puts what was made where users look, in the place of a damaged one, once it is on disk; off the
+    /// async threads.
+    pub(crate) async fn publish(&self) -> io::Result<()> {
+        let Self { scratch, place, boot, _lock: _ } = self;
+        let (made, damaged) = (self.made(), scratch.join("damaged"));
+        let (place, boot) = (place.clone(), boot.clone());
+        let publishing = move || {
+            fs::write(made.join("lock"), "")?;
+            content::note_whole(&made, &boot)?;
+            close_to_others(&made)?;
+            if place.exists() {
+                // Who has it open keeps its files.
+                fs::rename(&place, damaged)?;
+            }
+            publish(&made, &place)
+        };
+        tokio::task::spawn_blocking(publishing).await.map_err(io::Error::other)?
     }
 
     /// Removes the working directory, which may hold tens of thousands of files, off the async
@@ -271,6 +329,17 @@ impl Drop for Turn {
     }
 }
 
+/// Takes from others what they may do with the files in a directory.
+fn close_to_others(dir: &Utf8Path) -> io::Result<()> {
+    for entry in dir.read_dir_utf8()? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
 fn remove_if_there(dir: &Utf8Path) -> io::Result<()> {
     unless_gone(fs::remove_dir_all(dir))
 }
@@ -281,7 +350,8 @@ mod tests {
 
     fn shelf() -> (tempfile::TempDir, Shelf) {
         let dir = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(Utf8Path::from_path(dir.path()).unwrap().join("shelf"));
+        let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
+        let shelf = Shelf::new(&layout, Kind::Layers);
         (dir, shelf)
     }
 
@@ -289,7 +359,7 @@ mod tests {
         let turn = shelf.turn(name, || {}).await.unwrap();
         let (_, made) = turn.begin().await.unwrap();
         fs::write(made.join("content"), name).unwrap();
-        turn.publish().unwrap();
+        turn.publish().await.unwrap();
         turn.clear().await.unwrap();
     }
 
@@ -310,10 +380,10 @@ mod tests {
     async fn what_is_in_use_is_not_removed_but_may_be_put_out_of_sight() {
         let (_dir, shelf) = shelf();
         make(&shelf, "a").await;
-        let lease = shelf.open("a", |_| true).await.unwrap().unwrap();
+        let lease = shelf.open("a", |_| Some(Sums::default()), || {}).await.unwrap().unwrap();
         assert!(shelf.in_use("a") && !shelf.remove("a").unwrap());
         shelf.discard("a").await.unwrap();
-        assert!(shelf.open("a", |_| true).await.unwrap().is_none());
+        assert!(shelf.open("a", |_| Some(Sums::default()), || {}).await.unwrap().is_none());
         drop(lease);
         make(&shelf, "a").await;
         assert!(shelf.remove("a").unwrap());

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use super::SessionError;
 use crate::process::{run_tool, unless_gone};
+use crate::rundir::publish::publish;
 use crate::rundir::{FileLock, private};
 
 /// Both key pairs, read.
@@ -106,7 +107,7 @@ async fn make(private: &Utf8Path) -> Result<(), SessionError> {
     run_tool(&mut keygen)
         .await
         .map_err(|source| SessionError::Key { path: private.to_owned(), source })?;
-    fs::rename(&part, private)?;
-    fs::rename(part_public, public(private))?;
+    publish(&part, private)?;
+    publish(&part_public, &public(private))?;
     Ok(())
 }

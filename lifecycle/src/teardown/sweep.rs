@@ -14,7 +14,7 @@ use crate::overlay::dm_snapshot;
 use crate::process::unless_gone;
 use crate::rundir::leases::{run_directories, subdirectories};
 use crate::rundir::run::{guard_path, is_left_going, is_orphaned};
-use crate::rundir::{FileLock, Layout, Record, RecordError, Shelf};
+use crate::rundir::{FileLock, Kind, Layout, Record, RecordError, Shelf};
 
 /// How long children of a dead run's owner may take to notice, or to end what they are about.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
@@ -132,8 +132,8 @@ async fn visit(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
 /// What makers of layers and templates left half done.
 fn unfinished(layout: &Layout, remove: bool) -> io::Result<Vec<Leftover>> {
     let mut found = Vec::new();
-    for dir in [layout.layers(), layout.templates()] {
-        let shelf = Shelf::new(dir);
+    for kind in [Kind::Layers, Kind::Templates] {
+        let shelf = Shelf::new(layout, kind);
         let paths = if remove { shelf.sweep()? } else { shelf.unfinished()? };
         found.extend(paths.into_iter().map(Leftover::Unfinished));
     }
@@ -236,6 +236,7 @@ fn unowned(
 mod tests {
     use super::*;
     use crate::rundir::RunDir;
+    use crate::rundir::record::Uses;
 
     fn layout() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
@@ -290,7 +291,10 @@ mod tests {
         let looked = leftovers(&layout).await.unwrap();
         let swept = sweep(&layout).await.unwrap();
         assert_eq!(looked, swept);
-        assert!(swept[0].is_suspect() && swept[0].to_string().contains("run-precious"), "{swept:?}");
+        assert!(
+            swept[0].is_suspect() && swept[0].to_string().contains("run-precious"),
+            "{swept:?}"
+        );
         assert!(precious.exists() && !path.exists());
     }
 
@@ -306,6 +310,21 @@ mod tests {
         drop(live);
         assert_eq!(sweep(&layout).await.unwrap(), [Leftover::Disk(top.clone())]);
         assert!(!top.exists());
+    }
+
+    #[test]
+    fn the_disk_of_a_kept_vms_workspace_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
+        let (run_dir, disk) = (layout.runs().join("otter"), layout.workspaces().join("0123abcd"));
+        fs::create_dir_all(&run_dir).unwrap();
+        fs::create_dir_all(&disk).unwrap();
+        let uses = Uses { workspaces: ["0123abcd".to_owned()].into(), ..Uses::default() };
+        Record::kept("otter", uses).write(&run_dir).unwrap();
+        let remove = || crate::overlay::remove_unused_disks(&layout).unwrap();
+        assert!(remove().is_empty() && disk.exists());
+        fs::remove_dir_all(&run_dir).unwrap();
+        assert_eq!(remove(), [disk]);
     }
 
     #[tokio::test]

@@ -8,8 +8,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
+use crate::rundir::Sums;
+
 /// The version of the directory's format; another version is made anew.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The record's name.
 const RECORD: &str = "template.json";
@@ -67,22 +69,25 @@ pub(super) struct TemplateRecord {
     stands_on: Option<Utf8PathBuf>,
     /// The length of every file in it, by name.
     files: BTreeMap<String, u64>,
+    /// Their checksums.
+    pub(super) sums: Sums,
     /// When it was made, in seconds since 1970.
     built: u64,
 }
 
 impl TemplateRecord {
-    /// Describes what is in a directory now.
+    /// Describes what is in a directory now; blocks for as long as it takes to read all of it.
     pub(super) fn of(dir: &Utf8Path, key: &str, content: &Content) -> std::io::Result<Self> {
         let mut files = BTreeMap::new();
         for entry in dir.read_dir_utf8()? {
             let entry = entry?;
             files.insert(entry.file_name().to_owned(), entry.metadata()?.len());
         }
+        let sums = Sums::of(dir, files.keys().map(String::as_str))?;
         let built = UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
         let Content { what, image, workspace, stands_on } = content.clone();
         let key = key.to_owned();
-        Ok(Self { format: FORMAT, key, what, image, workspace, stands_on, files, built })
+        Ok(Self { format: FORMAT, key, what, image, workspace, stands_on, files, sums, built })
     }
 
     /// Writes it into the directory.

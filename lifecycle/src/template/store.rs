@@ -9,9 +9,9 @@ use fs_err as fs;
 
 use super::key::TemplateKey;
 use super::record::{Content, TemplateInfo, TemplateRecord, allocated};
-use crate::event::Events;
+use crate::event::{Events, Stage};
 use crate::rundir::shelf::Turn;
-use crate::rundir::{Layout, Lease, Shelf};
+use crate::rundir::{Kind, Layout, Lease, Shelf, content};
 
 /// The guest's memory.
 pub(crate) const MEMORY: &str = "memory";
@@ -137,7 +137,8 @@ impl TemplateStore {
     /// Looks for templates where the layout says; creates nothing yet.
     #[must_use]
     pub fn new(layout: &Layout, events: Events) -> Self {
-        Self { shelf: Shelf::new(layout.templates()), images: layout.images(), events }
+        let shelf = Shelf::new(layout, Kind::Templates);
+        Self { shelf, images: layout.images(), events }
     }
 
     /// Finds the template, or has `make` make it: once, however many ask for it at a time.
@@ -187,12 +188,16 @@ impl TemplateStore {
     ) -> Result<Template, E> {
         let (_, made) = turn.begin().await.map_err(self.failed())?;
         let outcome = make(&made, turn.place()).await;
-        let publish = || {
-            TemplateRecord::of(&made, key.as_str(), content)?.write(&made)?;
-            turn.publish()
+        let publishing = async {
+            let (key, content) = (key.clone(), content.clone());
+            let describe = move || TemplateRecord::of(&made, key.as_str(), &content)?.write(&made);
+            tokio::task::spawn_blocking(describe).await.map_err(io::Error::other)??;
+            turn.publish().await
         };
-        let outcome =
-            outcome.and_then(|()| publish().map_err(|error| E::from(self.failed()(error))));
+        let outcome = match outcome {
+            Ok(()) => publishing.await.map_err(|error| E::from(self.failed()(error))),
+            failed => failed,
+        };
         let cleared = turn.clear().await.map_err(self.failed());
         outcome?;
         cleared?;
@@ -292,8 +297,12 @@ impl TemplateStore {
 
     /// Takes a template into use, where there is one and it is whole.
     pub(crate) async fn find(&self, key: &TemplateKey) -> Result<Option<Template>, TemplateError> {
-        let whole = |dir: &Utf8Path| TemplateRecord::read_whole(dir, key.as_str()).is_some();
-        let lease = self.shelf.open(key.as_str(), whole).await.map_err(self.failed())?;
+        let whole = |dir: &Utf8Path| Some(TemplateRecord::read_whole(dir, key.as_str())?.sums);
+        let checking = || {
+            let text = "checking the template (once after a boot of this host)";
+            self.events.progress(Stage::Template, text, 0, None);
+        };
+        let lease = self.shelf.open(key.as_str(), whole, checking).await.map_err(self.failed())?;
         Ok(lease.map(|lease| Template { key: key.clone(), lease }))
     }
 
@@ -306,7 +315,7 @@ impl TemplateStore {
             built: record.as_ref().map_or(SystemTime::UNIX_EPOCH, TemplateRecord::built),
             used,
             in_use: self.shelf.in_use(&key),
-            damaged: record.is_none(),
+            damaged: record.is_none() || content::is_damaged(&dir),
             image: record.as_ref().and_then(|record| record.image.clone()),
             workspace: record.as_ref().and_then(|record| record.workspace.clone()),
             what: record.map(|record| record.what).unwrap_or_default(),

@@ -30,12 +30,7 @@ pub(super) fn seal(
         let size = fs::metadata(directory.join(name)).map_err(failed())?.len();
         files.insert(name.to_owned(), size);
     }
-    let mut hasher = blake3::Hasher::new();
-    for name in HASHED {
-        hasher.update(name.as_bytes()).update(&files[name].to_le_bytes());
-        hasher.update_mmap(directory.join(name)).map_err(failed())?;
-    }
-    let digest = Digest::from(hasher.finalize());
+    let digest = digest(directory, &files).map_err(failed())?;
     let manifest = Manifest {
         format: FORMAT,
         digest: digest.clone(),
@@ -53,11 +48,34 @@ pub(super) fn seal(
     let text = serde_json::to_string_pretty(&manifest).expect("strings and numbers make JSON");
     fs::write(directory.join(FILE_NAME), text).map_err(failed())?;
     fs::write(directory.join(LOCK), "").map_err(failed())?;
+    let private = std::fs::Permissions::from_mode(0o700);
+    fs::set_permissions(directory, private).map_err(failed())?;
     for name in FILES.into_iter().chain([FILE_NAME]) {
         let mode = std::fs::Permissions::from_mode(0o444);
         fs::set_permissions(directory.join(name), mode).map_err(failed())?;
     }
     Ok(digest)
+}
+
+/// The digest of files in a directory, of these sizes.
+fn digest(directory: &Utf8Path, files: &BTreeMap<String, u64>) -> std::io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    for name in HASHED {
+        let size = files.get(name).copied().unwrap_or_default();
+        hasher.update(name.as_bytes()).update(&size.to_le_bytes());
+        hasher.update_mmap(directory.join(name))?;
+    }
+    Ok(Digest::from(hasher.finalize()))
+}
+
+/// What is wrong with the content of an image's files, if anything is. Blocks for as long as it takes to
+/// read them.
+pub(in crate::image) fn damage(directory: &Utf8Path, manifest: &Manifest) -> Option<String> {
+    match digest(directory, &manifest.files) {
+        Ok(found) if found == manifest.digest => None,
+        Ok(_) => Some("its files have another content than they were built with".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Removes what a build leaves beside the image's files.

@@ -9,12 +9,16 @@ use crate::image::build::Parts;
 use crate::image::manifest::FILE_NAME;
 use crate::image::packages::{Origin, PackageList};
 use crate::image::stored::{BZIMAGE, INITRD, ROOTFS, VMLINUX};
+use crate::rundir::record::Uses;
+use crate::rundir::{BootId, Record};
 
 /// Writes four small files, different each time.
 #[derive(Default)]
 struct Fake {
     builds: AtomicUsize,
     fails: bool,
+    /// Writes the same each time.
+    reproducible: bool,
 }
 
 impl Builder for Fake {
@@ -27,6 +31,7 @@ impl Builder for Fake {
         Box::pin(async move {
             assert!(title.starts_with("building image ("));
             let number = self.builds.fetch_add(1, Ordering::SeqCst);
+            let number = if self.reproducible { 0 } else { number };
             fs::create_dir_all(directory.join("tmp")).unwrap();
             if self.fails {
                 return Err(ImageError::Incomplete("everything".to_owned()));
@@ -67,9 +72,15 @@ impl World {
     }
 
     fn store(&self) -> ImageStore {
+        self.booted("")
+    }
+
+    /// The store as it is in a boot of the host.
+    fn booted(&self, boot: &str) -> ImageStore {
         let log = self.events.clone();
         let events = Events::new(move |event| log.lock().unwrap().push(event));
-        ImageStore::with_builder(&self.layout(), events, self.fake.clone())
+        let layout = self.layout().booted(BootId::new(boot));
+        ImageStore::with_builder(&layout, events, self.fake.clone())
     }
 
     fn builds(&self) -> usize {
@@ -196,6 +207,60 @@ async fn a_damaged_image_is_built_anew() {
         assert_eq!(world.warnings().len(), 1, "{damage}");
         assert_eq!(world.store().list().unwrap().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn content_that_a_power_cut_took_is_found_and_built_anew() {
+    let world = World::new();
+    let recipe = recipe("git", "/w");
+    let image = world.store().ensure(&recipe, false).await.unwrap();
+    let (digest, vmlinux) = (image.digest().clone(), image.vmlinux());
+    drop(image);
+    content::testing::damage(&vmlinux);
+    // Nobody looks again before the host has booted.
+    drop(world.store().ensure(&recipe, false).await.unwrap());
+    assert_eq!((world.builds(), world.warnings()), (1, Vec::new()));
+    let image = world.booted("another").ensure(&recipe, false).await.unwrap();
+    assert_ne!(image.digest(), &digest);
+    let warnings = world.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("another content"), "{warnings:?}");
+    assert_eq!(world.store().list().unwrap().len(), 1);
+    drop(image);
+    drop(world.booted("another").ensure(&recipe, false).await.unwrap());
+    assert_eq!((world.builds(), world.warnings()), (2, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_damaged_image_gives_way_to_the_same_one_whole() {
+    let world = World::with(Fake { reproducible: true, ..Fake::default() });
+    let recipe = recipe("git", "/w");
+    let image = world.store().ensure(&recipe, false).await.unwrap();
+    let (digest, rootfs) = (image.digest().clone(), image.rootfs());
+    content::testing::damage(&rootfs);
+    // Somebody has the damaged one open.
+    let again = world.booted("another").ensure(&recipe, false).await.unwrap();
+    assert_eq!(again.digest(), &digest);
+    assert_eq!(fs::read_to_string(rootfs).unwrap(), "rootfs.ext4 0");
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+    drop((image, again));
+}
+
+#[tokio::test]
+async fn what_a_kept_vm_uses_is_not_removed() {
+    let world = World::new();
+    let image = world.store().ensure(&recipe("git", "/w"), false).await.unwrap();
+    let digest = image.digest().clone();
+    drop(image);
+    let layout = world.layout();
+    let uses = Uses { images: [digest.to_string()].into(), ..Uses::default() };
+    let record = Record::kept("otter", uses);
+    let run_dir = layout.runs().join("otter");
+    fs::create_dir_all(&run_dir).unwrap();
+    record.write(&run_dir).unwrap();
+    assert!(world.store().list().unwrap()[0].in_use);
+    assert!(matches!(world.store().rm(digest.short()), Err(ImageError::InUse(_))));
+    fs::remove_dir_all(run_dir).unwrap();
+    world.store().rm(digest.short()).unwrap();
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::layer::testing::{Heard, TempDir};
+use crate::rundir::Record;
+use crate::rundir::record::Uses;
 
 /// Makes an image of three bytes.
 struct Fake {
@@ -118,6 +120,41 @@ async fn a_damaged_layer_is_made_anew() {
     fs::write(image.with_file_name("layer.json"), "{").unwrap();
     let layer = store.obtain(&fake).await.unwrap();
     assert_eq!((fake.built(), fs::read(layer.image()).unwrap().len()), (3, 3));
+}
+
+#[tokio::test]
+async fn content_that_a_power_cut_took_is_found_and_made_anew() {
+    let temp = TempDir::new();
+    let heard = Heard::default();
+    let store = temp.store(heard.events());
+    let fake = Fake::new("a");
+    let image = store.obtain(&fake).await.unwrap().image().to_owned();
+    content::testing::damage(&image);
+    drop(store.obtain(&fake).await.unwrap());
+    assert_eq!(fake.built(), 1);
+    let store = temp.booted(heard.events(), "another");
+    drop(store.obtain(&fake).await.unwrap());
+    assert_eq!((fake.built(), fs::read(&image).unwrap()), (2, b"abc".to_vec()));
+    assert!(heard.contains("damaged"));
+    drop(store.obtain(&fake).await.unwrap());
+    assert_eq!(fake.built(), 2);
+}
+
+#[tokio::test]
+async fn a_layer_of_a_kept_vm_is_not_removed() {
+    let temp = TempDir::new();
+    let store = temp.store(Events::silent());
+    let fake = Fake::new("a");
+    drop(store.obtain(&fake).await.unwrap());
+    let run_dir = Layout::under(&temp.join("home")).runs().join("otter");
+    fs::create_dir_all(&run_dir).unwrap();
+    let uses = Uses { layers: [fake.id.to_string()].into(), ..Uses::default() };
+    Record::kept("otter", uses).write(&run_dir).unwrap();
+    assert!(store.list().unwrap()[0].in_use);
+    assert!(matches!(store.remove(&fake.id.key), Err(LayerError::InUse { .. })));
+    store.trim(LayerKind::Toolchain, 0).unwrap();
+    fs::remove_dir_all(run_dir).unwrap();
+    store.remove(&fake.id.key).unwrap();
 }
 
 #[tokio::test]

@@ -11,30 +11,27 @@ fn place() -> (tempfile::TempDir, Layout, Utf8PathBuf, Record) {
     let run_dir = layout.runs().join("otter");
     fs::create_dir_all(&run_dir).unwrap();
     let one = |name: &str| BTreeSet::from([name.to_owned()]);
-    let meta = Meta {
-        format: Record::FORMAT,
-        name: "otter".parse().unwrap(),
-        spec: VmSpec::default(),
-        image: Some("0123".repeat(16)),
-        created: "2026-11-28T01:02:03Z".to_owned(),
-        owns: vec![layout.workspaces().join("0123abcd/run-otter.disk")],
-        devices: vec!["banger-0123abcd".to_owned(), "banger-0123abcd-base".to_owned()],
-        network: Some(NetworkRecord {
-            namespace: "banger-0123abcd".to_owned(),
-            link: "bgr-0123abcd".to_owned(),
-            table: "banger_0123abcd".to_owned(),
-            address: Some([10, 231, 0, 1].into()),
-        }),
-        kept: true,
-        directory: Some("/work/crate".into()),
-        uses: Uses {
+    let mut record = Record::kept(
+        "otter",
+        Uses {
             images: one(&"0123".repeat(16)),
             layers: one("toolchain-0123"),
             templates: one("0123"),
             workspaces: one("0123abcd-raw"),
         },
-    };
-    let record = Record { meta, config: json!(["-M", "microvm"]) };
+    );
+    record.config = json!(["-M", "microvm"]);
+    let meta = &mut record.meta;
+    meta.image = Some("0123".repeat(16));
+    meta.owns = vec![layout.workspaces().join("0123abcd/run-otter.disk")];
+    meta.devices = vec!["banger-0123abcd".to_owned(), "banger-0123abcd-base".to_owned()];
+    meta.network = Some(NetworkRecord {
+        namespace: "banger-0123abcd".to_owned(),
+        link: "bgr-0123abcd".to_owned(),
+        table: "banger_0123abcd".to_owned(),
+        address: Some([10, 231, 0, 1].into()),
+    });
+    meta.directory = Some("/work/crate".into());
     (dir, layout, run_dir, record)
 }
 

@@ -1,7 +1,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::rundir::KeyHasher;
+use crate::rundir::record::Uses;
+use crate::rundir::{BootId, KeyHasher, Record};
 
 fn store() -> (tempfile::TempDir, TemplateStore) {
     let dir = tempfile::tempdir().unwrap();
@@ -51,6 +52,36 @@ async fn one_that_was_cut_short_is_made_anew() {
     assert!(store.list().unwrap()[0].damaged);
     let again = obtain(&store, "a").await;
     assert_eq!(fs::metadata(again.file(MEMORY)).unwrap().len(), 8192);
+}
+
+#[tokio::test]
+async fn content_that_a_power_cut_took_is_found_and_made_anew() {
+    let (dir, store) = store();
+    let memory = obtain(&store, "a").await.file(MEMORY);
+    content::testing::damage(&memory);
+    assert!(store.find(&key("a")).await.unwrap().is_some());
+    let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
+    let store = TemplateStore::new(&layout.booted(BootId::new("another")), Events::silent());
+    assert!(store.find(&key("a")).await.unwrap().is_none());
+    assert!(store.list().unwrap()[0].damaged);
+    let again = obtain(&store, "a").await;
+    assert_eq!(fs::read(again.file(MEMORY)).unwrap(), [7; 8192]);
+    assert!(!store.list().unwrap()[0].damaged);
+}
+
+#[tokio::test]
+async fn a_template_of_a_kept_vm_stays() {
+    let (dir, store) = store();
+    drop(obtain(&store, "a").await);
+    let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
+    let run_dir = layout.runs().join("otter");
+    fs::create_dir_all(&run_dir).unwrap();
+    let uses = Uses { templates: [key("a").to_string()].into(), ..Uses::default() };
+    Record::kept("otter", uses).write(&run_dir).unwrap();
+    assert!(store.list().unwrap()[0].in_use && store.trim(0).unwrap().is_empty());
+    assert!(matches!(store.remove(key("a").as_str()), Err(TemplateError::InUse(_))));
+    fs::remove_dir_all(run_dir).unwrap();
+    assert_eq!(store.trim(0).unwrap().len(), 1);
 }
 
 #[tokio::test]

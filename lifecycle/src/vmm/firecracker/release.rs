@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use crate::process::{ToolError, run_tool};
+use crate::rundir::publish::publish;
 use crate::rundir::{FileLock, Layout, private};
 
 /// Its version.
@@ -165,7 +166,8 @@ fn write(path: &Utf8Path, content: &[u8]) -> io::Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     io::Write::write_all(&mut file, content)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o755))?;
-    file.persist(path).map(drop).map_err(|error| error.error)
+    let made = file.into_temp_path();
+    publish(Utf8Path::from_path(&made).ok_or(io::ErrorKind::InvalidFilename)?, path)
 }
 
 #[cfg(test)]
