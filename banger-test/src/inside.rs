@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::mem::forget;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use banger_protocol::verdict::Verdict;
 
@@ -32,8 +33,13 @@ pub(crate) struct Errand {
 }
 
 impl Errand {
-    /// The one that this process has, unless it was begun: there is one, for one test.
+    /// The one that this process has, if it has one: asked before a test has run, and never again, since
+    /// descriptors may be anybody's by then.
     pub(crate) fn take() -> Option<Self> {
+        static ASKED: AtomicBool = AtomicBool::new(false);
+        if ASKED.swap(true, Ordering::Relaxed) {
+            return None;
+        }
         let value = std::env::var(VARIABLE).ok()?;
         if !crate::in_vm() {
             return None;
