@@ -15,6 +15,8 @@ pub use banger_protocol::spec;
 
 // Child processes that cannot outlive us.
 pub mod process;
+// Small files that somebody else may have written.
+pub mod input_file;
 // What device-mapper has on this host.
 mod device_mapper;
 // Paths on disk, locks, and the record of each VM.

@@ -4,9 +4,9 @@
 use std::io;
 
 use camino::Utf8Path;
-use fs_err as fs;
 
 use super::compression::Compression;
+use crate::input_file::{self, Links};
 
 const ELF_MAGIC: &[u8] = b"\x7fELF";
 /// Where the boot header's fields stand in a bzImage (the kernel's x86 boot protocol).
@@ -20,6 +20,8 @@ const FIRST_VERSION_WITH_PAYLOAD: u16 = 0x0208;
 const SECTOR: usize = 512;
 /// The uncompressed size that the kernel's build appends to a payload that does not hold it.
 const SIZE_TRAILER: usize = 4;
+/// How much a kernel of the user's own may hold, in bytes: one with all of its debug information has 1 GB.
+const LARGEST: u64 = 2 << 30;
 
 /// Why there is no ELF kernel to be had from a file.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +101,8 @@ pub fn elf_from_bzimage(image: &[u8]) -> Result<Vec<u8>, KernelError> {
 /// # Errors
 /// As [`elf_from_bzimage`], and where the file cannot be read.
 pub fn read_kernel(path: &Utf8Path) -> Result<Vec<u8>, KernelError> {
-    let bytes = fs::read(path).map_err(KernelError::Read)?;
+    let bytes =
+        input_file::read(path.as_std_path(), LARGEST, Links::Follow).map_err(KernelError::Read)?;
     elf_from_bzimage(&bytes).map_err(|error| match error {
         KernelError::NotAKernel(_) => KernelError::NotAKernel(format!("`{path}`")),
         other => other,
@@ -129,6 +132,8 @@ fn field<const N: usize>(image: &[u8], at: usize) -> Result<[u8; N], KernelError
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::super::compression::testing::{ALL, compress};
     use super::*;
 

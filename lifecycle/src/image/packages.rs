@@ -6,7 +6,8 @@ use std::fmt;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use fs_err as fs;
+
+use crate::input_file::{self, LIST_LIMIT};
 
 const BUILTIN: &str = include_str!("../../../packages.apt");
 
@@ -107,7 +108,7 @@ impl PackageList {
     /// # Errors
     /// As [`PackageList::parse`], and where the file cannot be read.
     pub fn read(path: &Utf8Path) -> Result<Self, PackagesError> {
-        let text = fs::read_to_string(path).map_err(PackagesError::Read)?;
+        let text = input_file::read_text(path, LIST_LIMIT).map_err(PackagesError::Read)?;
         let path = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
         Self::parse(&text, Origin::File(path))
     }
@@ -228,6 +229,8 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     fn parse(text: &str) -> Result<PackageList, PackagesError> {

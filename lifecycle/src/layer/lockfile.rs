@@ -3,6 +3,7 @@
 use camino::Utf8Path;
 use serde::Deserialize;
 
+use crate::input_file::{self, LOCKFILE_LIMIT};
 use crate::layer::error::LayerError;
 
 /// One package of a lock file that comes from a registry or a git repository.
@@ -26,7 +27,7 @@ impl LockedPackage {
 
 /// Reads the packages with a source, in a fixed order. Any version of the format will do.
 pub(super) fn read(path: &Utf8Path) -> Result<Vec<LockedPackage>, LayerError> {
-    let text = fs_err::read_to_string(path).map_err(LayerError::ReadLockfile)?;
+    let text = input_file::read_text(path, LOCKFILE_LIMIT).map_err(LayerError::ReadLockfile)?;
     parse(&text).map_err(|source| LayerError::ParseLockfile { path: path.to_owned(), source })
 }
 

@@ -8,6 +8,7 @@ use std::io;
 use camino::Utf8Path;
 use toml::{Table, Value};
 
+use crate::input_file::{self, MANIFEST_LIMIT};
 use crate::layer::error::LayerError;
 
 /// What the source of vendored crates is called in the guest.
@@ -24,7 +25,7 @@ impl WorkspaceSources {
     pub(super) fn read(root: &Utf8Path) -> Result<Self, LayerError> {
         for name in [".cargo/config", ".cargo/config.toml"] {
             let path = root.join(name);
-            let text = match fs_err::read_to_string(&path) {
+            let text = match input_file::read_text(&path, MANIFEST_LIMIT) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other.map_err(LayerError::ReadConfig)?,
             };

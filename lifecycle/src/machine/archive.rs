@@ -9,6 +9,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use crate::error::Cause;
 use crate::exec::{Channel, GuestCommand, Streams, step_done, stream};
+use crate::input_file::{self, Links};
 
 /// The guest's busybox, and what it runs.
 const SHELL: [&str; 3] = ["/run/banger/busybox", "sh", "-c"];
@@ -23,14 +24,26 @@ pub(super) async fn push(channel: &Channel, host: &Path, guest: &Path) -> Result
         let what = format!("`{}` names no place in the guest", guest.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
     };
-    let (reader, writer) = io::pipe()?;
     let (host, name) = (host.to_owned(), name.to_owned());
     // Read before anything is sent, so that a missing file is told as such.
     fs_err::symlink_metadata(&host)?;
-    let packing = tokio::task::spawn_blocking(move || pack(&host, name.as_ref(), writer));
+    let pack = move |to: io::PipeWriter| pack(&host, name.as_ref(), to);
+    unpack_packed(channel, "unpacking files", INTO, [parent.into()], pack).await
+}
+
+/// Runs a script in the guest that unpacks what `pack` writes, as it writes it.
+pub(super) async fn unpack_packed(
+    channel: &Channel,
+    what: &'static str,
+    script: &str,
+    arguments: impl IntoIterator<Item = OsString>,
+    pack: impl FnOnce(io::PipeWriter) -> io::Result<()> + Send + 'static,
+) -> Result<(), Cause> {
+    let (reader, writer) = io::pipe()?;
+    let packing = tokio::task::spawn_blocking(move || pack(writer));
     rustix::io::ioctl_fionbio(&reader, true).map_err(io::Error::from)?;
     let archive = Receiver::from_owned_fd(reader.into())?;
-    let unpacked = unpack(channel, "unpacking files", INTO, [parent.into()], archive).await;
+    let unpacked = unpack(channel, what, script, arguments, archive).await;
     // Where the guest stops reading, that is why packing ended too.
     unpacked?;
     packing.await.map_err(io::Error::other)??;
@@ -46,13 +59,13 @@ fn pack(host: &Path, name: &Path, to: impl io::Write) -> io::Result<()> {
         archive.append_dir_all(name, host)?;
     } else {
         // A link that was named itself stands for what it points to.
-        archive.append_path_with_name(fs_err::canonicalize(host)?, name)?;
+        archive.append_file(name, &mut input_file::open(host, Links::Follow)?)?;
     }
     archive.into_inner().map(drop)
 }
 
 /// Runs a script in the guest that unpacks its input.
-pub(super) async fn unpack(
+async fn unpack(
     channel: &Channel,
     what: &'static str,
     script: &str,
@@ -81,5 +94,23 @@ mod tests {
         let mut archive = tar::Archive::new(packed.as_slice());
         let entry = archive.entries().unwrap().next().unwrap().unwrap();
         assert_eq!(entry.header().entry_type(), tar::EntryType::Regular);
+    }
+
+    #[test]
+    fn what_would_wait_or_never_end_is_packed_as_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), rustix::fs::Mode::RUSR).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("endless")).unwrap();
+        let mut packed = Vec::new();
+        pack(dir.path(), Path::new("all"), &mut packed).unwrap();
+        let mut archive = tar::Archive::new(packed.as_slice());
+        let kinds = archive.entries().unwrap().map(|e| e.unwrap().header().entry_type());
+        let kinds: Vec<_> = kinds.filter(|kind| !kind.is_dir()).collect();
+        assert!(kinds.iter().all(|kind| kind.is_fifo() || kind.is_symlink()), "{kinds:?}");
+        for name in ["fifo", "endless"] {
+            let error = pack(&path(name), Path::new("x"), Vec::new()).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("not a regular file"), "{error}");
+        }
     }
 }

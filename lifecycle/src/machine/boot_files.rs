@@ -3,9 +3,9 @@
 use std::io::Read as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use fs_err as fs;
 
 use crate::image::{Image, ImageError};
+use crate::input_file::{self, Links};
 use crate::program::GlibcVersion;
 use crate::rundir::KeyHasher;
 
@@ -184,13 +184,20 @@ pub(crate) fn elf_kernel(path: &Utf8Path) -> Result<Vec<u8>, ImageError> {
 fn read_start(path: &Utf8Path, what: &'static str) -> Result<Vec<u8>, BootFileError> {
     let unreadable = |source| BootFileError::Unreadable { what, source };
     let mut start = Vec::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
+    let file = match what {
+        // It may be a partition.
+        "rootfs" => input_file::open_disk(path.as_std_path()),
+        _ => input_file::open(path.as_std_path(), Links::Follow),
+    };
+    let file = file.map_err(unreadable)?;
     file.take(4096).read_to_end(&mut start).map_err(unreadable)?;
     Ok(start)
 }
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     #[test]

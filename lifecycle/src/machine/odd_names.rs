@@ -1,10 +1,9 @@
 //! Sends what SFTP cannot name.
 
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 
-use super::archive::unpack;
+use super::archive::unpack_packed;
 use crate::error::Cause;
 use crate::exec::Channel;
 use crate::sync::OddNames;
@@ -28,9 +27,6 @@ pub(super) async fn send(
         argument
     });
     let arguments: Vec<_> = [tree.into()].into_iter().chain(removed).collect();
-    let archive = tokio::task::spawn_blocking(move || odd.archive(&host_root))
-        .await
-        .map_err(io::Error::other)??;
     let what = "unpacking names that are not UTF-8";
-    unpack(channel, what, SCRIPT, arguments, archive.as_slice()).await
+    unpack_packed(channel, what, SCRIPT, arguments, move |to| odd.archive(&host_root, to)).await
 }

@@ -9,7 +9,7 @@
 //!
 //! So what a command writes among the sources is gone with the VM, and what cargo builds stays.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::error::Cause;
 use crate::event::{Events, Stage};
 use crate::exec::Channel;
 use crate::overlay::WorkspaceDisk;
-use crate::sync::{Manifest, Plan, Root, SyncError, push, scan};
+use crate::sync::{Manifest, Plan, Root, Scan, SyncError, push, scan_tree};
 
 /// What is done last, and how long it may take the guest.
 pub(crate) const MOUNTING: &str = "mounting the workspace";
@@ -35,6 +35,8 @@ pub(crate) struct Scanned {
     root: Root,
     manifest: Manifest,
     plan: Plan,
+    /// Ignore files that were not obeyed.
+    passed_over: Vec<PathBuf>,
 }
 
 /// The scans of all roots, going on beside the boot.
@@ -74,7 +76,7 @@ impl Scans {
             tokio::task::spawn_blocking(move || {
                 let path = old;
                 let old = path.as_deref().and_then(Manifest::load);
-                let manifest = scan(&root, old.as_ref())?;
+                let Scan { manifest, passed_over } = scan_tree(&root, old.as_ref())?;
                 let plan = Plan::between(old.as_ref(), &manifest);
                 // The disk holds the same; what could not be trusted without reading it now can.
                 if let (Some(path), Some(old), true) = (path, old, plan.is_empty())
@@ -82,7 +84,7 @@ impl Scans {
                 {
                     manifest.save(&path)?;
                 }
-                Ok(Scanned { root, manifest, plan })
+                Ok(Scanned { root, manifest, plan, passed_over })
             })
         };
         let tasks = workspace.roots.iter().map(begin).collect();
@@ -111,6 +113,7 @@ impl Scans {
     ) -> Result<(Mounted, SyncReport), Cause> {
         let changed = !self.unchanged().await;
         let mut scanned = self.done.into_iter().collect::<Result<Vec<_>, _>>()?;
+        tell_passed_over(&scanned, events);
         let report = send(&mut scanned, channel, events).await?;
         let builds = self.workspace.target.is_some();
         Ok((Mounted { scanned: Arc::new(scanned), changed, builds }, report))
@@ -131,6 +134,18 @@ impl Mounted {
     }
 }
 
+/// Names the ignore files that were not obeyed: more may be sent than was meant.
+fn tell_passed_over(scanned: &[Scanned], events: &Events) {
+    let mut paths = scanned.iter().flat_map(|scanned| &scanned.passed_over);
+    let Some(first) = paths.next() else { return };
+    let others = match paths.count() {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
+    let hint = "an ignore file has to be a regular file, not a link, of at most 1 MiB";
+    events.warning(format!("not obeyed: `{}`{others}", first.display()), Some(hint));
+}
+
 /// Sends each root's difference, over one SFTP session that is only opened if there is one.
 async fn send(
     scanned: &mut [Scanned],
@@ -144,7 +159,7 @@ async fn send(
     let total = scanned.iter().map(|scanned| scanned.plan.bytes()).sum();
     let mut odd = Vec::new();
     with_sftp(channel, async |sftp| {
-        for Scanned { root, manifest, plan } in scanned {
+        for Scanned { root, manifest, plan, .. } in scanned {
             let tree = tree(root);
             let before = report.bytes;
             let progress = |_files: u64, bytes: u64| {

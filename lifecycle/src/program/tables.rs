@@ -13,6 +13,7 @@ use object::LittleEndian as Le;
 use object::elf;
 use object::pod::{self, Pod};
 
+use crate::input_file::{self, Links};
 use crate::program::error::ProgramError;
 
 /// The header that the file starts with.
@@ -43,7 +44,8 @@ impl Tables {
     /// Where the file cannot be read, is not a linked x86_64 ELF file, or is cut short.
     pub(super) fn read(path: &Utf8Path) -> Result<Self, ProgramError> {
         let unreadable = |source| ProgramError::Unreadable { path: path.to_owned(), source };
-        let file = fs::File::open(path).map_err(unreadable)?;
+        let file = input_file::open(path.as_std_path(), Links::Follow).map_err(unreadable)?;
+        let file = fs::File::from_parts(file, path);
         let length = file.metadata().map_err(unreadable)?.len();
         let mut start = [0; size_of::<Header>()];
         let filled = fill(&file, &mut start).map_err(unreadable)?;

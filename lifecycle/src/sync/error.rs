@@ -17,6 +17,39 @@ pub enum SyncError {
         #[source]
         source: io::Error,
     },
+    /// An ignore file cannot be obeyed, so that too much might be sent.
+    #[error("cannot obey the ignore file `{}`", path.display())]
+    IgnoreFile {
+        /// The host path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Directories stand in each other without end.
+    #[error("`{}` is too deep: {limit} directories may stand in each other", path.display())]
+    TooDeep {
+        /// The start of the host path.
+        path: PathBuf,
+        /// How many may.
+        limit: usize,
+    },
+    /// A tree holds too many files and directories.
+    #[error("`{}` holds more than {limit} files and directories", path.display())]
+    TooMany {
+        /// The host path.
+        path: PathBuf,
+        /// How many it may hold.
+        limit: usize,
+    },
+    /// A tree holds more than a workspace disk does.
+    #[error("with `{}` the files to send have more than {limit} GiB", path.display())]
+    TooLarge {
+        /// The file that was one too many.
+        path: PathBuf,
+        /// How much they may have, in GiB.
+        limit: u64,
+    },
     /// A file or directory on the host cannot be written.
     #[error("cannot write `{}`", path.display())]
     Unwritable {
@@ -93,6 +126,12 @@ impl SyncError {
             Self::Unreadable { .. } => {
                 "make it readable, or leave it out by a line in `.bangerignore`"
             }
+            Self::IgnoreFile { .. } => {
+                "it has to be a regular file, not a link, of at most 1 MiB: replace or remove it"
+            }
+            Self::TooDeep { .. } | Self::TooMany { .. } | Self::TooLarge { .. } => {
+                "leave out what is not needed by a line in `.bangerignore`"
+            }
             Self::NotUtf8 { .. } => "rename it, or leave it out by a line in `.bangerignore`",
             Self::GuestFull { .. } => {
                 "give the guest a larger disk, or leave large files out by `.bangerignore`"
@@ -117,6 +156,15 @@ impl SyncError {
             }
             other => Self::Session { action, path, source: Box::new(other) },
         }
+    }
+
+    /// A directory that lies too deep, by the start of its path.
+    pub(super) fn too_deep(path: &Path, limit: usize) -> Self {
+        /// More of it would fill the screen, and say nothing.
+        const SHOWN: usize = 8;
+        let mut start: PathBuf = path.components().take(SHOWN).collect();
+        start.push("…");
+        Self::TooDeep { path: start, limit }
     }
 
     /// A host path that could not be written.

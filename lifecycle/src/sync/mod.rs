@@ -23,6 +23,7 @@ mod manifest;
 mod codec;
 mod roots;
 mod rules;
+mod walk;
 mod scan;
 mod plan;
 mod outbox;
@@ -45,7 +46,7 @@ pub use plan::{Deletion, MetadataChange, Plan, Target, Upload};
 pub use pull::{Fetched, pull};
 pub use push::{Correction, Sent, push};
 pub use roots::{Root, roots};
-pub use scan::scan;
+pub use scan::{Scan, scan, scan_tree};
 
 /// The SFTP session options that suit [`push`] and [`pull`]: nothing waits to be batched, because
 /// many requests are under way at any time.

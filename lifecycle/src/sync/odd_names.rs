@@ -22,13 +22,13 @@ impl OddNames {
         self.remove.is_empty() && self.send.is_empty()
     }
 
-    /// A tar archive of what has to arrive, as it is on the host now. What has vanished is left
-    /// out. Blocks.
+    /// Writes a tar archive of what has to arrive, as it is on the host now. What has vanished is
+    /// left out. Blocks.
     ///
     /// # Errors
-    /// Where a file cannot be read.
-    pub fn archive(&self, host_root: &Path) -> io::Result<Vec<u8>> {
-        let mut archive = tar::Builder::new(Vec::new());
+    /// Where a file cannot be read, or the archive not written.
+    pub fn archive(&self, host_root: &Path, to: impl io::Write) -> io::Result<()> {
+        let mut archive = tar::Builder::new(to);
         archive.follow_symlinks(false);
         for path in &self.send {
             match archive.append_path_with_name(host_root.join(path), path) {
@@ -36,7 +36,7 @@ impl OddNames {
                 _ => {}
             }
         }
-        archive.into_inner()
+        archive.into_inner().map(drop)
     }
 }
 
@@ -85,7 +85,8 @@ mod tests {
         let mut plan = Plan::between(Some(&Manifest::default()), &manifest);
         let odd = plan.take_odd_names();
         assert_eq!(plan.files(), 1);
-        let archive = odd.archive(dir.path()).unwrap();
+        let mut archive = Vec::new();
+        odd.archive(dir.path(), &mut archive).unwrap();
         let mut archive = tar::Archive::new(archive.as_slice());
         let names: Vec<_> =
             archive.entries().unwrap().map(|e| e.unwrap().path_bytes().into_owned()).collect();

@@ -2,6 +2,8 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::workspace::Trust;
+
 /// One host tree that is mirrored into the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
@@ -12,20 +14,29 @@ pub struct Root {
     /// Files and directories taken along even where an ignore rule matches them, absolute. What
     /// is not there is passed over.
     pub forced: Vec<Utf8PathBuf>,
+    /// Whether a wrong ignore file in it is an error, or passed over.
+    pub trust: Trust,
 }
 
 impl Root {
     /// A root with nothing left out by name and nothing forced.
     #[must_use]
     pub fn new(host: impl Into<Utf8PathBuf>) -> Self {
-        Self { host: host.into(), excluded: Vec::new(), forced: Vec::new() }
+        let (excluded, forced) = (Vec::new(), Vec::new());
+        Self { host: host.into(), excluded, forced, trust: Trust::Trusted }
+    }
+
+    /// A root that somebody else wrote.
+    #[must_use]
+    pub fn untrusted(host: impl Into<Utf8PathBuf>) -> Self {
+        Self { trust: Trust::Untrusted, ..Self::new(host) }
     }
 
     /// A root that takes along `files` and nothing else.
     #[must_use]
     pub fn only(host: impl Into<Utf8PathBuf>, files: Vec<Utf8PathBuf>) -> Self {
         let host = host.into();
-        Self { excluded: vec![host.clone()], forced: files, host }
+        Self { excluded: vec![host.clone()], forced: files, ..Self::new(host) }
     }
 
     /// A short name for the tree, the same in every run: the start of its path's hash.
@@ -63,6 +74,7 @@ pub fn roots(
                 .filter(|member| within(member, top))
                 .map(|member| (*member).to_owned())
                 .collect(),
+            trust: Trust::Trusted,
         })
         .collect();
     roots.sort_by_key(|root| !workspace_root.starts_with(&root.host));

@@ -9,20 +9,34 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
 use fs_err as fs;
-use ignore::{DirEntry, ParallelVisitor, ParallelVisitorBuilder, WalkState};
 use rustix::fs::OFlags;
 
 use super::error::SyncError;
 use super::manifest::{Entry, Kind, Manifest, Stamp, Timestamp};
 use super::roots::Root;
-use super::rules;
+use super::rules::RuleBook;
+use super::walk;
+use crate::workspace::Trust;
 
 /// Files up to this length are read in one piece.
 const ONE_PIECE: u64 = 1 << 20;
+
+/// How much the files of a root may have together, in GiB: what a workspace disk holds.
+const MOST_GIB: u64 = 64;
+
+/// What a scan found.
+#[derive(Debug)]
+pub struct Scan {
+    /// What the root holds.
+    pub manifest: Manifest,
+    /// The ignore files of an untrusted root that are not obeyed: links, devices, too long ones.
+    pub passed_over: Vec<PathBuf>,
+}
 
 /// Reads what a root holds, with the hashes of `previous` wherever they are certain to be right.
 ///
@@ -30,23 +44,41 @@ const ONE_PIECE: u64 = 1 << 20;
 /// over. A file that vanishes meanwhile is passed over too. Blocks; call it off the async threads.
 ///
 /// # Errors
-/// Where the root, a directory in it or a file in it cannot be read.
+/// Where the root, a directory in it or a file in it cannot be read; where an ignore file cannot be
+/// obeyed and the root is trusted; where it holds too many entries, or too much, or is too deep.
 pub fn scan(root: &Root, previous: Option<&Manifest>) -> Result<Manifest, SyncError> {
+    scan_tree(root, previous).map(|scan| scan.manifest)
+}
+
+/// The same, with what else is to be told of it.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_tree(root: &Root, previous: Option<&Manifest>) -> Result<Scan, SyncError> {
     let started = Timestamp::now();
     let host = root.host.as_std_path();
-    let excluded: HashSet<PathBuf> = root.excluded.iter().map(Into::into).collect();
-    let reader = Reader { host, prefix: prefix_length(host), previous };
-
+    let reader = Reader {
+        host,
+        prefix: prefix_length(host),
+        previous,
+        excluded: root.excluded.iter().map(Into::into).collect(),
+        trust: root.trust,
+        passed_over: Mutex::default(),
+        entries: AtomicUsize::new(0),
+        bytes: AtomicU64::new(0),
+    };
     fs::read_dir(host).map_err(SyncError::unreadable(host))?;
     // A root that leaves itself out takes along only what is forced.
-    let found =
-        if excluded.contains(host) { Found::new() } else { reader.walk(host, excluded.clone())? };
-    let manifest = Manifest::new(started, found);
-    let extra = reader.forced(&root.forced, &manifest, &excluded)?;
-    if extra.is_empty() {
-        return Ok(manifest);
+    let found = if reader.excluded.contains(host) { Found::new() } else { reader.walk(host)? };
+    let mut manifest = Manifest::new(started, found);
+    let extra = reader.forced(&root.forced, &manifest)?;
+    if !extra.is_empty() {
+        manifest = Manifest::new(started, manifest.entries.into_iter().chain(extra).collect());
     }
-    Ok(Manifest::new(started, manifest.entries.into_iter().chain(extra).collect()))
+    let mut passed_over = reader.passed_over.into_inner().unwrap_or_else(PoisonError::into_inner);
+    passed_over.sort();
+    passed_over.dedup();
+    Ok(Scan { manifest, passed_over })
 }
 
 type Found = Vec<(OsString, Entry)>;
@@ -56,30 +88,29 @@ struct Reader<'a> {
     /// Where the relative part of a path below `host` starts.
     prefix: usize,
     previous: Option<&'a Manifest>,
+    excluded: HashSet<PathBuf>,
+    trust: Trust,
+    passed_over: Mutex<Vec<PathBuf>>,
+    /// What was found so far.
+    entries: AtomicUsize,
+    bytes: AtomicU64,
 }
 
 impl Reader<'_> {
-    fn walk(&self, tree: &Path, excluded: HashSet<PathBuf>) -> Result<Found, SyncError> {
-        let outcome = Mutex::new(Ok(Found::new()));
-        let mut builder = Visitors { reader: self, outcome: &outcome };
-        rules::walk(tree, excluded).visit(&mut builder);
-        outcome.into_inner().expect("no visitor panicked, or the walk had too")
+    fn walk(&self, tree: &Path) -> Result<Found, SyncError> {
+        let (book, above) = RuleBook::open(tree, &self.excluded, self.trust, &self.passed_over)?;
+        walk::walk(tree, &book, above, |path| self.entry(path))
     }
 
     /// What must come along and the walk did not find, with the directories it stands in.
-    fn forced(
-        &self,
-        forced: &[Utf8PathBuf],
-        seen: &Manifest,
-        excluded: &HashSet<PathBuf>,
-    ) -> Result<Found, SyncError> {
+    fn forced(&self, forced: &[Utf8PathBuf], seen: &Manifest) -> Result<Found, SyncError> {
         let mut extra = Found::new();
         for path in forced.iter().map(|path| path.as_std_path()) {
             if !path.starts_with(self.host) || seen.get(self.relative(path)).is_some() {
                 continue;
             }
             if path.is_dir() && !path.is_symlink() {
-                extra.extend(self.walk(path, excluded.clone())?);
+                extra.extend(self.walk(path)?);
             }
             for path in path.ancestors().take_while(|path| *path != self.host) {
                 extra.extend(self.entry(path)?);
@@ -95,18 +126,38 @@ impl Reader<'_> {
 
     /// One path's entry; `None` where it is gone or of no kind that travels.
     fn entry(&self, path: &Path) -> Result<Option<(OsString, Entry)>, SyncError> {
-        match self.read_entry(path) {
+        let entry = match std::fs::symlink_metadata(path) {
+            Ok(metadata) => {
+                // Before it is read, which may take hours.
+                self.count(path, &metadata)?;
+                self.read_entry(path, &metadata)
+            }
+            Err(error) => Err(error),
+        };
+        match entry {
             Ok(entry) => Ok(entry.map(|entry| (self.relative(path).to_owned(), entry))),
             Err(error) if vanished(&error) => Ok(None),
             Err(source) => Err(SyncError::Unreadable { path: path.to_owned(), source }),
         }
     }
 
-    fn read_entry(&self, path: &Path) -> io::Result<Option<Entry>> {
-        let metadata = std::fs::symlink_metadata(path)?;
+    /// Keeps within what a root may hold.
+    fn count(&self, path: &Path, metadata: &std::fs::Metadata) -> Result<(), SyncError> {
+        if self.entries.fetch_add(1, Ordering::Relaxed) >= walk::MOST {
+            return Err(SyncError::TooMany { path: self.host.to_owned(), limit: walk::MOST });
+        }
+        let size = if metadata.is_file() { metadata.len() } else { 0 };
+        let before = self.bytes.fetch_add(size, Ordering::Relaxed);
+        if before.saturating_add(size) > MOST_GIB << 30 {
+            return Err(SyncError::TooLarge { path: path.to_owned(), limit: MOST_GIB });
+        }
+        Ok(())
+    }
+
+    fn read_entry(&self, path: &Path, metadata: &std::fs::Metadata) -> io::Result<Option<Entry>> {
         let kind = metadata.file_type();
         if kind.is_file() {
-            return match self.unchanged(path, &metadata) {
+            return match self.unchanged(path, metadata) {
                 Some(entry) => Ok(Some(entry)),
                 None => read_file(path),
             };
@@ -120,7 +171,7 @@ impl Reader<'_> {
             return Ok(None);
         };
         let mode = metadata.mode() & 0o7777;
-        Ok(Some(Entry { kind, mode, mtime: Timestamp::modified(&metadata), stamp: None }))
+        Ok(Some(Entry { kind, mode, mtime: Timestamp::modified(metadata), stamp: None }))
     }
 
     /// The file's entry with the hash of the previous scan, where that is safe.
@@ -168,13 +219,17 @@ fn read_file(path: &Path) -> io::Result<Option<Entry>> {
 
 /// The length and the hash of all that can be read.
 fn hash(file: &mut std::fs::File, expected: u64) -> io::Result<(u64, [u8; 32])> {
+    let mut hasher = blake3::Hasher::new();
     if expected <= ONE_PIECE {
         let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);
-        file.read_to_end(&mut content)?;
-        return Ok((content.len() as u64, *blake3::hash(&content).as_bytes()));
+        file.take(ONE_PIECE + 1).read_to_end(&mut content)?;
+        hasher.update(&content);
+        if content.len() as u64 <= ONE_PIECE {
+            return Ok((hasher.count(), *hasher.finalize().as_bytes()));
+        }
+        // It has grown meanwhile, and may go on.
     }
     // Not by a memory map: a file that is cut short meanwhile would kill the process.
-    let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file)?;
     Ok((hasher.count(), *hasher.finalize().as_bytes()))
 }
@@ -188,72 +243,6 @@ fn prefix_length(host: &Path) -> usize {
 pub(super) fn vanished(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
         || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
-}
-
-struct Visitors<'a> {
-    reader: &'a Reader<'a>,
-    outcome: &'a Mutex<Result<Found, SyncError>>,
-}
-
-impl<'s> ParallelVisitorBuilder<'s> for Visitors<'s> {
-    fn build(&mut self) -> Box<dyn ParallelVisitor + 's> {
-        Box::new(Visitor { reader: self.reader, outcome: self.outcome, found: Found::new() })
-    }
-}
-
-/// One thread's share of a walk, handed over when it is dropped.
-struct Visitor<'a> {
-    reader: &'a Reader<'a>,
-    outcome: &'a Mutex<Result<Found, SyncError>>,
-    found: Found,
-}
-
-impl ParallelVisitor for Visitor<'_> {
-    fn visit(&mut self, entry: Result<DirEntry, ignore::Error>) -> WalkState {
-        let found = match entry {
-            Ok(entry) if entry.depth() == 0 => Ok(None),
-            Ok(entry) => self.reader.entry(entry.path()),
-            Err(error) => walk_error(self.reader.host, error),
-        };
-        match found {
-            Ok(Some(found)) => self.found.push(found),
-            Ok(None) => {}
-            Err(error) => {
-                *self.outcome.lock().expect("no visitor panicked") = Err(error);
-                return WalkState::Quit;
-            }
-        }
-        WalkState::Continue
-    }
-}
-
-impl Drop for Visitor<'_> {
-    fn drop(&mut self) {
-        if let Ok(Ok(all)) = self.outcome.lock().as_deref_mut() {
-            all.append(&mut self.found);
-        }
-    }
-}
-
-/// A directory that cannot be listed is an error; one that vanished is not, nor is a bad pattern.
-fn walk_error(host: &Path, error: ignore::Error) -> Result<Option<(OsString, Entry)>, SyncError> {
-    if error.io_error().is_none_or(vanished) {
-        tracing::debug!(%error, "passed over while scanning");
-        return Ok(None);
-    }
-    let path = path_of(&error).unwrap_or(host).to_owned();
-    let source = error.into_io_error().expect("it is an I/O error, as just seen");
-    Err(SyncError::Unreadable { path, source })
-}
-
-fn path_of(error: &ignore::Error) -> Option<&Path> {
-    match error {
-        ignore::Error::WithPath { path, .. } => Some(path),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
-            path_of(err)
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

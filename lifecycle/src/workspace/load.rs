@@ -1,10 +1,13 @@
 //! Finding a workspace and asking cargo about it.
 
+use std::io;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::input_file::{self, LOCKFILE_LIMIT, MANIFEST_LIMIT};
 use crate::process::{ToolError, run_tool};
 use crate::workspace::error::WorkspaceError;
 use crate::workspace::outside::{self, Outside};
@@ -47,7 +50,7 @@ impl Workspace {
         cwd: &Utf8Path,
         cargo: &Utf8Path,
     ) -> Result<Option<Utf8PathBuf>, WorkspaceError> {
-        let Some(nearest) = nearest_manifest(cwd) else {
+        let Some(nearest) = nearest_manifest(cwd)? else {
             return Ok(None);
         };
         let args = ["locate-project", "--workspace", "--message-format", "plain"];
@@ -63,7 +66,7 @@ impl Workspace {
     /// Where cargo cannot be run, or does not accept the manifest of a member or of a path
     /// dependency.
     pub async fn load(cwd: &Utf8Path, cargo: &Utf8Path) -> Result<Option<Self>, WorkspaceError> {
-        let Some(nearest) = nearest_manifest(cwd) else {
+        let Some(nearest) = nearest_manifest(cwd)? else {
             return Ok(None);
         };
         let metadata = metadata_of(cargo, &nearest).await?;
@@ -106,6 +109,12 @@ impl Workspace {
     /// # Errors
     /// Where cargo cannot be run, or cannot resolve or download the dependencies.
     pub async fn update_lockfile(&self, cargo: &Utf8Path) -> Result<(), WorkspaceError> {
+        match input_file::check(self.lockfile().as_std_path(), LOCKFILE_LIMIT) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(WorkspaceError::Read(error));
+            }
+            _ => {}
+        }
         // `cargo metadata` keeps every version that still fits; `generate-lockfile` would not.
         let args = ["metadata", "--format-version=1"];
         run_cargo(cargo, &args, &self.manifest()).await.map(|_| ())
@@ -162,9 +171,17 @@ async fn run_cargo(
     })
 }
 
-/// The manifest that cargo would take for a command in `cwd`.
-fn nearest_manifest(cwd: &Utf8Path) -> Option<Utf8PathBuf> {
-    cwd.ancestors().map(|dir| dir.join("Cargo.toml")).find(|manifest| manifest.is_file())
+/// The manifest that cargo would take for a command in `cwd`. One that cargo would wait for, or not
+/// come to the end of, is an error.
+fn nearest_manifest(cwd: &Utf8Path) -> Result<Option<Utf8PathBuf>, WorkspaceError> {
+    for manifest in cwd.ancestors().map(|dir| dir.join("Cargo.toml")) {
+        match input_file::check(manifest.as_std_path(), MANIFEST_LIMIT) {
+            Ok(()) => return Ok(Some(manifest)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(WorkspaceError::Read(error)),
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 mod error;
 mod load;
 mod outside;
+mod trust;
 
 pub use error::WorkspaceError;
 pub use load::{Member, Workspace};
 pub use outside::Outside;
+pub use trust::Trust;

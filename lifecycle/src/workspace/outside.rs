@@ -11,6 +11,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, Package};
 use toml::{Table, Value};
 
+use crate::input_file::{self, MANIFEST_LIMIT};
 use crate::workspace::error::WorkspaceError;
 use crate::workspace::load::{metadata_of, package_dir};
 
@@ -102,14 +103,22 @@ impl Known {
             return Ok(Some(known.clone()));
         }
         let manifest = dir.join("Cargo.toml");
-        if !manifest.is_file() {
-            // Cargo complains of it when it builds, and in better words.
-            tracing::debug!(%dir, "a path dependency has no manifest");
-            return Ok(None);
+        match input_file::check(manifest.as_std_path(), MANIFEST_LIMIT) {
+            Ok(()) => {}
+            Err(error) if is_missing(&error) => {
+                // Cargo complains of it when it builds, and in better words.
+                tracing::debug!(%dir, "a path dependency has no manifest");
+                return Ok(None);
+            }
+            Err(error) => return Err(WorkspaceError::Read(error)),
         }
         self.learn(&metadata_of(cargo, &manifest).await?);
         Ok(self.0.get(dir).cloned())
     }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// The paths that the root manifest and the workspace's cargo configuration put in the place of
@@ -118,7 +127,7 @@ fn patches(root: &Utf8Path) -> Result<Vec<Utf8PathBuf>, WorkspaceError> {
     let mut paths = Vec::new();
     for name in ["Cargo.toml", ".cargo/config", ".cargo/config.toml"] {
         let file = root.join(name);
-        let text = match fs_err::read_to_string(&file) {
+        let text = match input_file::read_text(&file, MANIFEST_LIMIT) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other.map_err(WorkspaceError::Read)?,
         };

@@ -146,3 +146,27 @@ async fn a_missing_cargo_has_a_hint() {
     let error = Workspace::load(&tree.path("w"), "/no/cargo".into()).await.unwrap_err();
     assert!(error.hint().unwrap().contains("rustup"));
 }
+
+#[tokio::test]
+async fn a_manifest_that_cargo_would_wait_for_or_choke_on_is_named_before_cargo_is_asked() {
+    use std::os::unix::fs::symlink;
+    let fifo = |path: &Utf8Path| {
+        rustix::fs::mkfifoat(rustix::fs::CWD, path.as_str(), rustix::fs::Mode::RUSR)
+    };
+    for (name, why) in [("fifo", "a FIFO"), ("endless", "a device"), ("huge", "larger than")] {
+        let tree = Tree::new(&[("w", "NAME\n[dependencies]\nother = { path = '../other' }\n")]);
+        fs_err::create_dir(tree.path("other")).unwrap();
+        for at in ["other/Cargo.toml", "w/Cargo.toml"] {
+            let path = tree.path(at);
+            drop(fs_err::remove_file(&path));
+            match name {
+                "fifo" => fifo(&path).unwrap(),
+                "endless" => symlink("/dev/zero", &path).unwrap(),
+                _ => fs_err::File::create(&path).unwrap().set_len(10 << 30).unwrap(),
+            }
+            let error = Workspace::load(&tree.path("w"), &cargo()).await.unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains(at) && cause.contains(why), "{cause}");
+        }
+    }
+}
