@@ -8,6 +8,7 @@ use banger_lifecycle::teardown;
 use camino::Utf8PathBuf;
 use etcetera::BaseStrategy as _;
 
+use crate::cli;
 use crate::env;
 use crate::error::CommandError;
 use crate::exit_code;
@@ -22,6 +23,10 @@ pub(crate) struct Context {
     pub(crate) directory: Utf8PathBuf,
     /// The cargo that called us, or the one on `PATH`.
     pub(crate) cargo: Utf8PathBuf,
+    /// Whether cargo started us, as its subcommand.
+    pub(crate) through_cargo: bool,
+    /// The toolchain that the user chose, not one that cargo's directory did.
+    pub(crate) chosen_toolchain: Option<OsString>,
     /// `cargo-banger` itself.
     pub(crate) program: Utf8PathBuf,
     /// The program search path.
@@ -39,11 +44,13 @@ impl Context {
             CommandError::new("cannot tell the current directory", exit_code::INTERNAL)
                 .caused_by(&error)
         })?;
+        let cargo = env::read(env::CARGO);
         Ok(Self {
+            through_cargo: cargo.is_some() && cli::is_cargos(std::env::args_os()),
+            chosen_toolchain: env::read(env::RUSTUP_TOOLCHAIN).filter(|_| cargo.is_none()),
             layout: layout()?.booted(BootId::current()),
             directory: utf8(directory)?,
-            cargo: env::read(env::CARGO)
-                .map_or_else(|| Ok("cargo".into()), |path| utf8(path.into()))?,
+            cargo: cargo.map_or_else(|| Ok("cargo".into()), |path| utf8(path.into()))?,
             program: utf8(std::env::current_exe()?)?,
             path: std::env::var_os("PATH"),
             library_path: env::read(env::LIBRARY_PATH)

@@ -3,12 +3,16 @@
 
 use std::ffi::OsString;
 
+use banger_lifecycle::workspace::Trust;
 use banger_protocol::environment;
 
 /// Puts cache, state and sockets under one directory.
 pub(crate) const HOME: &str = "BANGER_HOME";
 /// The cargo that runs us as its subcommand; set by cargo.
 pub(crate) const CARGO: &str = "CARGO";
+
+/// The toolchain that rustup's proxies start; set by the user, or by the proxy that started cargo.
+pub(crate) const RUSTUP_TOOLCHAIN: &str = "RUSTUP_TOOLCHAIN";
 
 /// What kind of terminal ours is.
 pub(crate) const TERM: &str = "TERM";
@@ -30,9 +34,10 @@ const PASSED: &[&str] = &[
     "RUST_TEST_THREADS",
 ];
 
-/// Variables of the host that a command sees.
-pub(crate) fn for_commands() -> impl Iterator<Item = (String, OsString)> {
+/// Variables of the host that a command sees; an untrusted one sees none.
+pub(crate) fn for_commands(trust: Trust) -> impl Iterator<Item = (String, OsString)> {
     let names = environment::NAMES.iter().chain(PASSED);
+    let names = names.filter(move |_| trust == Trust::Trusted);
     names.filter_map(|name| Some(((*name).to_owned(), read(name)?)))
 }
 

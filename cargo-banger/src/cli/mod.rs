@@ -1,5 +1,6 @@
 //! The command line: types only.
 
+mod place;
 mod programs;
 mod vm;
 
@@ -11,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use banger_lifecycle::spec::OverlaySize;
 use banger_lifecycle::vmm::firecracker::release;
 
+pub(crate) use self::place::PlaceArgs;
+use self::place::UNTRUSTED_HELP;
 pub(crate) use self::programs::{
     CollectArgs, InitArgs, Isolate, NextestArgs, RunnerArgs, SuperviseArgs, TestArgs,
 };
@@ -23,6 +26,34 @@ use crate::exit_code;
 #[command(name = "cargo", bin_name = "cargo", disable_help_subcommand = true)]
 pub(crate) enum Cargo {
     Banger(Banger),
+}
+
+/// Called by itself it is `cargo-banger …`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo-banger", bin_name = "cargo-banger", disable_help_subcommand = true)]
+struct Direct {
+    #[command(flatten)]
+    banger: Banger,
+}
+
+/// Whether arguments are those that cargo gives its subcommands.
+pub(crate) fn is_cargos(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    arguments.into_iter().nth(1).is_some_and(|first| first == "banger")
+}
+
+impl Banger {
+    /// Parses the arguments, program first, in either form.
+    pub(crate) fn parse_from(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        if is_cargos(arguments.iter().cloned()) {
+            let Cargo::Banger(banger) = Cargo::try_parse_from(arguments)?;
+            Ok(banger)
+        } else {
+            Direct::try_parse_from(arguments).map(|direct| direct.banger)
+        }
+    }
 }
 
 const TERMINAL_HELP: &str = "\
@@ -52,10 +83,10 @@ pub(crate) struct Banger {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a command in a throwaway VM that holds the workspace
-    #[command(after_help = TERMINAL_HELP)]
+    #[command(after_help = format!("{TERMINAL_HELP}\n\n{UNTRUSTED_HELP}"))]
     Run(RunArgs),
     /// Open a login shell in a throwaway VM, or in one that was kept
-    #[command(after_help = SHELL_HELP)]
+    #[command(after_help = format!("{SHELL_HELP}\n\n{UNTRUSTED_HELP}"))]
     Shell(ShellArgs),
     /// Test as `cargo test` does: built on the host, each test binary run in a VM of its own
     #[command(after_help = programs::TEST_HELP)]
@@ -126,6 +157,8 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    #[command(flatten)]
     pub(crate) vm: VmArgs,
 
     #[command(flatten)]
@@ -157,13 +190,15 @@ pub(crate) enum TimingsFormat {
 #[derive(Debug, Args)]
 pub(crate) struct ShellArgs {
     #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    #[command(flatten)]
     pub(crate) vm: VmArgs,
 
     /// Leave the VM running afterwards
     #[arg(long)]
     pub(crate) keep: bool,
     /// A VM that was kept
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", conflicts_with_all = ["dir", "untrusted"])]
     pub(crate) kept: Option<String>,
 }
 
@@ -282,6 +317,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cargo::command().debug_assert();
+        Direct::command().debug_assert();
+    }
+
+    #[test]
+    fn it_is_called_by_cargo_or_by_itself() {
+        let parse = |line: &str| Banger::parse_from(line.split(' ').map(OsString::from));
+        for line in ["cargo-banger banger run -- true", "/x/cargo-banger run -- true"] {
+            let parsed = parse(line).unwrap();
+            assert!(matches!(parsed.command, Command::Run(run) if run.command == ["true"]));
+        }
+        let parsed = parse("cargo-banger -v run --untrusted --dir /d -- banger").unwrap();
+        let Command::Run(RunArgs { place, .. }) = parsed.command else { panic!() };
+        assert!(place.untrusted && place.dir.unwrap() == "/d" && parsed.verbose == 1);
+        for line in ["cargo-banger --version", "cargo-banger banger --version"] {
+            let version = parse(line).unwrap_err();
+            assert!(version.to_string().contains(env!("CARGO_PKG_VERSION")), "{version}");
+        }
+        let usage = parse("cargo-banger").unwrap_err().to_string();
+        assert!(usage.contains("Usage: cargo-banger ") && usage.contains("240"), "{usage}");
+        assert!(parse("cargo-banger shell --untrusted lab").is_err());
     }
 
     #[test]

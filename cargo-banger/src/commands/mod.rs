@@ -24,10 +24,9 @@ use banger_lifecycle::host::SurveyInput;
 use banger_lifecycle::image::ImageStore;
 use banger_lifecycle::spec::VmName;
 use banger_lifecycle::vmm::firecracker::release;
-use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Banger, Cargo, Command};
+use crate::cli::{Banger, Command};
 use crate::context::Context;
 use crate::env;
 use crate::error::CommandError;
@@ -38,8 +37,8 @@ use crate::supervise;
 
 /// Parses the command line, runs the command and reports its error.
 pub(crate) fn main() -> ExitCode {
-    let banger = match Cargo::try_parse() {
-        Ok(Cargo::Banger(banger)) => banger,
+    let banger = match Banger::parse_from(std::env::args_os()) {
+        Ok(banger) => banger,
         Err(error) => {
             let asked = !error.use_stderr();
             let printed = error.print();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use banger_lifecycle::exec::GuestCommand;
 
-use crate::boot::{Request, Wish};
+use crate::boot::{Place, Request, Wish};
 use crate::cli::RunArgs;
 use crate::context::Context;
 use crate::env;
@@ -15,28 +15,36 @@ use crate::interrupt::Interrupts;
 
 pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, CommandError> {
     let interrupts = Interrupts::listen()?;
-    let fetches = args.out.iter().map(|out| fetch(out, context)).collect::<Result<Vec<_>, _>>()?;
+    let place = Place::of(&args.place, context)?;
+    let fetch = |out: &String| fetch(out, &place, context);
+    let fetches = args.out.iter().map(fetch).collect::<Result<Vec<_>, _>>()?;
     let mut wish = Wish::of(&args.vm);
     wish.flags.extend(args.limits.flags());
     wish.may_be_kept = args.keep;
+    wish.place = Some(place);
     let mut request = Request::check(context, wish).await?;
     if runs_cargo(&args.command) {
         request.expect_cargo();
     }
     let command = GuestCommand::new(args.command)
-        .directory(request.directory(context))
+        .directory(request.directory())
         .environment(environment(&request));
     let keep = if args.keep { Keep::Always } else { request.keep_on_failure() };
     let errand = Errand { command, is_shell: false, fetches, keep, timings: args.timings };
     errand.run(request, context, interrupts).await
 }
 
-/// `GUEST:HOST`, each relative to the directory we were called in.
-fn fetch(text: &str, context: &Context) -> Result<Fetch, CommandError> {
+/// `GUEST:HOST`, the one relative to the place, the other to the directory we were called in.
+fn fetch(text: &str, place: &Place, context: &Context) -> Result<Fetch, CommandError> {
     match text.rsplit_once(':') {
         Some((guest, host)) if !guest.is_empty() && !host.is_empty() => {
-            let here = context.directory.as_std_path();
-            Ok(Fetch { guest: here.join(guest), host: here.join(host) })
+            let (guest, host) = (place.directory.join(guest), context.directory.join(host));
+            if place.redirects(host.as_std_path()) {
+                let message =
+                    format!("out: `{host}` leads on by a link of the untrusted directory");
+                return Err(CommandError::usage(message));
+            }
+            Ok(Fetch { guest: guest.into(), host: host.into() })
         }
         _ => {
             let expected = "expected GUEST:HOST, such as target/report.xml:report.xml";
@@ -47,7 +55,7 @@ fn fetch(text: &str, context: &Context) -> Result<Fetch, CommandError> {
 
 /// What the command sees beside the guest's own variables.
 pub(crate) fn environment(request: &Request) -> Vec<(String, OsString)> {
-    env::for_commands().chain(request.settings.env.iter().cloned()).collect()
+    env::for_commands(request.place.trust).chain(request.settings.env.iter().cloned()).collect()
 }
 
 /// Whether the command compiles.

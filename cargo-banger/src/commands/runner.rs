@@ -44,8 +44,7 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
         environment.push((DOC_TESTS.to_owned(), program.clone().into()));
     }
     let argv = [OsString::from(program)].into_iter().chain(args.arguments).collect();
-    let command =
-        GuestCommand::new(argv).directory(request.directory(context)).environment(environment);
+    let command = GuestCommand::new(argv).directory(request.directory()).environment(environment);
     let keep = request.keep_on_failure();
     let errand = Errand { command, is_shell: false, fetches: Vec::new(), keep, timings: None };
     let status = errand.run(request, context, interrupts).await?;

@@ -6,7 +6,7 @@ use banger_lifecycle::spec::VmName;
 
 use super::run::environment;
 use super::vm_name;
-use crate::boot::{Request, Wish};
+use crate::boot::{Place, Request, Wish};
 use crate::cli::ShellArgs;
 use crate::context::Context;
 use crate::errand::{Errand, Keep};
@@ -19,13 +19,15 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
         return enter(&vm_name(name)?, context).await;
     }
     let interrupts = Interrupts::listen()?;
-    let mut request =
-        Request::check(context, Wish { may_be_kept: args.keep, ..Wish::of(&args.vm) }).await?;
+    let mut wish = Wish::of(&args.vm);
+    wish.may_be_kept = args.keep;
+    wish.place = Some(Place::of(&args.place, context)?);
+    let mut request = Request::check(context, wish).await?;
     request.expect_cargo();
     // Who types decides how long that takes.
     request.settings.timeout = None;
     let command = GuestCommand::login_shell()
-        .directory(request.directory(context))
+        .directory(request.directory())
         .environment(environment(&request));
     let keep = if args.keep { Keep::Always } else { Keep::Never };
     let errand = Errand { command, is_shell: true, fetches: Vec::new(), keep, timings: None };

@@ -4,9 +4,10 @@
 //! start.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind::{InvalidData, NotFound};
 
+use banger_lifecycle::input_file::{self, MANIFEST_LIMIT};
 use camino::{Utf8Path, Utf8PathBuf};
-use fs_err as fs;
 use toml::{Table, Value};
 
 use super::{keys, list};
@@ -24,9 +25,16 @@ pub(crate) struct Metadata {
 impl Metadata {
     /// Reads one table of a manifest: `scope` is `workspace` or `package`.
     ///
-    /// A manifest that is not there or does not parse has no settings: cargo will say why.
+    /// A manifest that is not there or does not parse has no settings: cargo will say why. One that
+    /// is no regular file, or too long, is an error.
     pub(crate) fn read(manifest: &Utf8Path, scope: &str) -> Result<Option<Self>, CommandError> {
-        let Ok(text) = fs::read_to_string(manifest) else { return Ok(None) };
+        let text = match input_file::read_text(manifest, MANIFEST_LIMIT) {
+            Ok(text) => text,
+            Err(error) if matches!(error.kind(), NotFound | InvalidData) => return Ok(None),
+            Err(error) => {
+                return Err(CommandError::usage("cannot read a manifest").caused_by(&error));
+            }
+        };
         let Ok(document) = text.parse::<Table>() else { return Ok(None) };
         let table = document.get(scope).and_then(|v| v.get("metadata")?.get("banger"));
         let Some(table) = table else { return Ok(None) };
@@ -60,6 +68,8 @@ fn check(key: &str, value: &Value, at: &str) -> Result<(String, String), Command
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     fn read(text: &str) -> Result<Option<Metadata>, CommandError> {
@@ -89,5 +99,15 @@ mod tests {
     fn no_table_is_no_settings() {
         assert_eq!(read("[workspace]").unwrap(), None);
         assert_eq!(read("not toml [").unwrap(), None);
+    }
+
+    #[test]
+    fn a_manifest_that_would_wait_or_never_end_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = Utf8Path::from_path(dir.path()).unwrap().join("Cargo.toml");
+        std::os::unix::fs::symlink("/dev/zero", &manifest).unwrap();
+        let error = Metadata::read(&manifest, "workspace").unwrap_err();
+        assert!(error.causes[0].contains(manifest.as_str()), "{error:?}");
+        assert!(error.causes[0].contains("a device"), "{error:?}");
     }
 }

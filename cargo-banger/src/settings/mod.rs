@@ -7,6 +7,7 @@ pub(crate) mod effective;
 pub(crate) mod keys;
 pub(crate) mod list;
 pub(crate) mod metadata;
+pub(crate) mod reach;
 pub(crate) mod resolve;
 
 pub(crate) use effective::Effective;

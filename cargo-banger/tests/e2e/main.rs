@@ -25,6 +25,7 @@ mod setup;
 mod sync;
 mod templates;
 mod terminal;
+mod untrusted;
 mod verdicts;
 
 /// A file that is not declared above would never run.

@@ -30,4 +30,4 @@ pub use programs::Programs;
 pub(crate) use programs::place;
 pub use record::{LayerId, LayerInfo, LayerKind};
 pub use store::{Layer, LayerStore};
-pub use toolchain::{find_sysroot, sysroot_of};
+pub use toolchain::{default_sysroot, find_sysroot, sysroot_of};

@@ -1,5 +1,6 @@
 //! The toolchain layer: the host's Rust toolchain as it is, at the same path in the guest.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,6 +15,9 @@ use crate::layer::error::LayerError;
 use crate::layer::record::{FORMAT, LayerId, LayerKind};
 use crate::layer::store::{Layer, LayerStore, Recipe};
 use crate::process::run_tool;
+
+/// How rustup is told of a toolchain.
+const RUSTUP_TOOLCHAIN: &str = "RUSTUP_TOOLCHAIN";
 
 /// Documentation and manual pages: half of a toolchain's bytes, and no use to a build.
 const LEFT_OUT: [&str; 1] = ["share"];
@@ -45,8 +49,28 @@ pub async fn find_sysroot(
     let beside = cargo.with_file_name("rustc");
     let rustc = if beside.is_file() { beside.as_str() } else { "rustc" };
     let mut command = Command::new(rustc);
-    command.args(["--print", "sysroot"]).current_dir(workspace);
-    let output = run_tool(&mut command).await.map_err(LayerError::Rustc)?;
+    command.current_dir(workspace);
+    sysroot_by(command).await
+}
+
+/// The sysroot of the user's default toolchain, or of `chosen`, as rustup knows it: no directory has
+/// a say, nor any `rust-toolchain.toml`.
+///
+/// # Errors
+/// As [`find_sysroot`].
+pub async fn default_sysroot(chosen: Option<&OsStr>) -> Result<Utf8PathBuf, LayerError> {
+    let mut command = Command::new("rustc");
+    match chosen {
+        Some(chosen) => command.env(RUSTUP_TOOLCHAIN, chosen),
+        None => command.env_remove(RUSTUP_TOOLCHAIN),
+    };
+    command.current_dir("/");
+    sysroot_by(command).await
+}
+
+async fn sysroot_by(mut rustc: Command) -> Result<Utf8PathBuf, LayerError> {
+    rustc.args(["--print", "sysroot"]);
+    let output = run_tool(&mut rustc).await.map_err(LayerError::Rustc)?;
     let answer = String::from_utf8_lossy(&output).trim().to_owned();
     let sysroot = Utf8PathBuf::from(&answer);
     let usable = sysroot.is_absolute() && sysroot.join("lib/rustlib").is_dir();

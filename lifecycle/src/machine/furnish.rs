@@ -43,6 +43,7 @@ use crate::template::{
 };
 use crate::vmm::firecracker::Home;
 use crate::vmm::{Config, Memory, VmmError};
+use crate::workspace::Trust;
 
 /// The version of what a furnished guest has.
 const FORMAT: &str = "2";
@@ -76,7 +77,8 @@ impl<'a> Furniture<'a> {
             return None;
         }
         let (workspace, disk) = (plan.workspace.as_ref()?, disk?);
-        if workspace.target.is_some() {
+        // No template holds what is untrusted.
+        if workspace.target.is_some() || workspace.trust == Trust::Untrusted {
             let toolchain = |layer: &&Layer| layer.id().kind == LayerKind::Toolchain;
             let layers: Vec<_> = plan.layers.iter().filter(toolchain).collect();
             return (!layers.is_empty()).then_some(Self { layers, workspace: None });

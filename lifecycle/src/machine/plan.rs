@@ -11,6 +11,7 @@ use crate::layer::Layer;
 use crate::rundir::Layout;
 use crate::spec::{VmName, VmSpec};
 use crate::sync::Root;
+use crate::workspace::Trust;
 
 /// A VM to be: checked settings, and guards on the shared files it will use.
 #[derive(Debug)]
@@ -52,13 +53,26 @@ pub enum Start {
 /// A workspace to be synced.
 #[derive(Clone, Debug)]
 pub struct WorkspacePlan {
-    /// The workspace's root directory: names its disk.
+    /// The workspace's root directory.
     pub root: Utf8PathBuf,
+    /// How far it is believed.
+    pub trust: Trust,
     /// The trees to send.
     pub roots: Vec<Root>,
     /// The directory for build output, which stays in the guest's own disk; `None` where nothing
     /// is built, so that only what was sent is kept.
     pub target: Option<Utf8PathBuf>,
+}
+
+impl WorkspacePlan {
+    /// What its disk is called. What an untrusted command wrote is never on the disk of a trusted
+    /// one, nor the other way round: a root is absolute, so none has such a name.
+    pub(super) fn disk_name(&self) -> Utf8PathBuf {
+        match self.trust {
+            Trust::Trusted => self.root.clone(),
+            Trust::Untrusted => format!("untrusted:{}", self.root).into(),
+        }
+    }
 }
 
 /// What VMs are made on.
@@ -74,4 +88,23 @@ pub struct Host<'a> {
     pub program: &'a Utf8Path,
     /// Who is told what happens.
     pub events: &'a Events,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusted_and_untrusted_runs_have_no_disk_in_common() {
+        let plan = |root: &str, trust| WorkspacePlan {
+            root: root.into(),
+            trust,
+            roots: Vec::new(),
+            target: None,
+        };
+        let trusted = plan("/w", Trust::Trusted).disk_name();
+        let untrusted = plan("/w", Trust::Untrusted).disk_name();
+        assert_eq!(trusted, "/w", "disks of before are used on");
+        assert!(!untrusted.is_absolute());
+    }
 }

@@ -83,7 +83,10 @@ impl Claimed {
         let workspace_disk = match &plan.workspace {
             Some(workspace) => {
                 let run = run_dir.name().as_str();
-                Some(WorkspaceDisk::open(layout, &workspace.root, run, engine.disk_format()).await?)
+                Some(
+                    WorkspaceDisk::open(layout, &workspace.disk_name(), run, engine.disk_format())
+                        .await?,
+                )
             }
             None => None,
         };
@@ -283,8 +286,9 @@ impl Plan {
     pub(super) fn record(&self, layout: &Layout, run_dir: &RunDir, engine: &Engine) -> Record {
         let run = run_dir.name().as_str();
         let format = engine.disk_format();
-        let top =
-            |plan: &super::WorkspacePlan| WorkspaceDisk::top_path(layout, &plan.root, run, format);
+        let top = |plan: &super::WorkspacePlan| {
+            WorkspaceDisk::top_path(layout, &plan.disk_name(), run, format)
+        };
         Record {
             meta: Meta {
                 format: Record::FORMAT,

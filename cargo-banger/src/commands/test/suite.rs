@@ -88,7 +88,7 @@ impl Suite {
         let env = self.call.env.iter().map(|(name, value)| (name.clone(), value.into()));
         let env = env.chain(request.settings.env.iter().cloned()).collect();
         let command = GuestCommand::new(argv.map(Into::into).collect())
-            .directory(request.directory(&self.context))
+            .directory(request.directory())
             .environment(env);
         let mut guest = request.start(&self.context).await?;
         let output = Collector::default();
