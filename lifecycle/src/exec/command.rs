@@ -62,7 +62,7 @@ impl GuestCommand {
     }
 
     /// As the agent is told it: directory, variables, nothing, words, a zero byte after each.
-    pub(super) fn for_agent(&self) -> Result<Vec<u8>, ExecError> {
+    pub(crate) fn for_agent(&self) -> Result<Vec<u8>, ExecError> {
         let directory = self.directory.as_ref().map_or("", |directory| directory.as_str());
         let mut texts = vec![directory.as_bytes().to_vec()];
         let variables = self.environment.iter().enumerate();

@@ -78,6 +78,19 @@ impl Programs {
         plan.collect()
     }
 
+    /// Every file of this host that the layer is made of: the programs, and what comes along.
+    pub(crate) fn files(&self) -> Result<Vec<Utf8PathBuf>, ProgramError> {
+        let mut files = self.paths.clone();
+        for (path, how) in self.plan()? {
+            if how == How::Adapted {
+                let closure = closure(path, &self.library_path)?;
+                files.push(closure.interpreter);
+                files.extend(closure.libraries.into_iter().map(|library| library.path));
+            }
+        }
+        Ok(files)
+    }
+
     fn id(&self, adapted: bool) -> Result<LayerId, ProgramError> {
         let mut hasher = KeyHasher::default();
         hasher.field("format", FORMAT.to_string());

@@ -28,12 +28,14 @@ mod workspace_mount;
 mod archive;
 mod odd_names;
 mod stages;
+mod inputs;
 mod visit;
 pub mod fleet;
 
 pub use boot_files::BootFiles;
 pub use booted::Booted;
 pub use guest::{Guest, Shutdown};
+pub use inputs::Inputs;
 pub use plan::{Host, Plan, Start, WorkspacePlan};
 pub use prepared::Prepared;
 pub use visit::Visit;

@@ -11,8 +11,8 @@ pub(crate) mod qcow2;
 pub(crate) mod raw;
 pub(crate) mod workspace_disk;
 
-pub(crate) use workspace_disk::WorkspaceDisk;
 pub use workspace_disk::remove_unused_disks;
+pub(crate) use workspace_disk::{WorkspaceDisk, saved_manifest};
 
 use std::io;
 

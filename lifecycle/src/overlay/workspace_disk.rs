@@ -203,6 +203,20 @@ impl Drop for WorkspaceDisk {
     }
 }
 
+/// The manifest of what a workspace's newest disk holds of a root, if there is one. Nothing keeps it
+/// there: it may be gone when it is read.
+pub(crate) fn saved_manifest(
+    layout: &Layout,
+    workspace: &Utf8Path,
+    root_key: &str,
+) -> Option<Utf8PathBuf> {
+    let of = |format| {
+        let dir = directory(layout, workspace, format);
+        Some(dir.join(Head::read(&dir)?.manifests.get(root_key)?))
+    };
+    of(DiskFormat::Qcow2).or_else(|| of(DiskFormat::Raw))
+}
+
 /// Removes the disks of workspaces that no VM uses, and returns the workspaces.
 ///
 /// # Errors

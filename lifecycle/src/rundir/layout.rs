@@ -125,6 +125,12 @@ impl Layout {
         self.cache.join("workspaces")
     }
 
+    /// What was found out once and holds until something changes, one small file each.
+    #[must_use]
+    pub fn notes(&self) -> Utf8PathBuf {
+        self.cache.join("notes")
+    }
+
     /// The logs of image builds.
     #[must_use]
     pub fn logs(&self) -> Utf8PathBuf {

@@ -21,6 +21,7 @@ mod error;
 mod guest;
 mod manifest;
 mod codec;
+mod digest;
 mod roots;
 mod rules;
 mod walk;
