@@ -10,6 +10,8 @@ use banger_protocol::environment;
 pub(crate) const HOME: &str = "BANGER_HOME";
 /// The cargo that runs us as its subcommand; set by cargo.
 pub(crate) const CARGO: &str = "CARGO";
+/// The compiler that cargo is to use.
+pub(crate) const RUSTC: &str = "RUSTC";
 
 /// The toolchain that rustup's proxies start; set by the user, or by the proxy that started cargo.
 pub(crate) const RUSTUP_TOOLCHAIN: &str = "RUSTUP_TOOLCHAIN";

@@ -75,9 +75,9 @@ pub(crate) struct NextestArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct InitArgs {
-    /// The target that gets the runner
-    #[arg(long, value_name = "TRIPLE", default_value = "x86_64-unknown-linux-gnu")]
-    pub(crate) target: String,
+    /// A target that gets the runner; can be repeated [default: those that cargo builds for here]
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Vec<String>,
     /// Give nextest a profile `banger` too, which ends tests that hang
     #[arg(long)]
     pub(crate) nextest: bool,

@@ -12,6 +12,7 @@ pub(crate) mod run;
 pub(crate) mod runner;
 mod setup;
 pub(crate) mod shell;
+mod targets;
 pub(crate) mod template;
 pub(crate) mod test;
 pub(crate) mod vms;
@@ -32,7 +33,7 @@ use crate::env;
 use crate::error::CommandError;
 use crate::exit_code;
 use crate::report::{Reporter, Verbosity};
-use crate::settings::{Flags, variable};
+use crate::settings::variable;
 use crate::supervise;
 
 /// Parses the command line, runs the command and reports its error.
@@ -78,7 +79,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Template { command } => template::template(&command, context),
         Command::Runner(args) => runner::runner(args, context).await,
         Command::Test(args) => test::test(args, context).await,
-        Command::Nextest(args) => nextest::nextest(args, context),
+        Command::Nextest(args) => nextest::nextest(args, context).await,
         Command::Collect(args) => test::collect(args, context),
         Command::Init(args) => init::init(args, context).await,
         Command::Supervise(args) => supervise::supervise(args, context).await,
@@ -119,23 +120,6 @@ const fn uses_files(command: &Command) -> Option<bool> {
         | Command::Completions { .. }
         | Command::Man { .. } => None,
     }
-}
-
-/// What has cargo and nextest run executables through a command of ours, with these settings. There
-/// is a variable for each target that runs here; its value is split at spaces.
-fn variables_for(words: &[&str], flags: &Flags) -> Result<Vec<(String, String)>, CommandError> {
-    let own = std::env::current_exe()?;
-    let own = own.to_str().filter(|path| !path.contains(' ')).ok_or_else(|| {
-        let message =
-            format!("cargo cannot run `{}`: its path has a space or is not UTF-8", own.display());
-        CommandError::usage(message).hint("install cargo-banger somewhere else".to_owned())
-    })?;
-    let value =
-        [own, "banger"].into_iter().chain(words.iter().copied()).collect::<Vec<_>>().join(" ");
-    let name = |libc: &str| format!("CARGO_TARGET_X86_64_UNKNOWN_LINUX_{libc}_RUNNER");
-    let runners = ["GNU", "MUSL"].map(|libc| (name(libc), value.clone()));
-    let settings = flags.iter().map(|(key, value)| (variable(key).to_owned(), value.clone()));
-    Ok(runners.into_iter().chain(settings).collect())
 }
 
 /// Says what the host lacks; the exit status tells whether `run` can work.

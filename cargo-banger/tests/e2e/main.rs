@@ -23,6 +23,7 @@ mod real_crates;
 mod runner;
 mod setup;
 mod sync;
+mod targets;
 mod templates;
 mod terminal;
 mod untrusted;

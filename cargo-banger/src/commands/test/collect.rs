@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 
-use super::variables_for;
+use super::{Targets, doc_tests};
 use crate::cli::{CollectArgs, TestArgs};
 use crate::context::Context;
 use crate::env;
@@ -46,6 +46,8 @@ pub(super) async fn from_cargo(
     context: &Context,
 ) -> Result<Collected, CommandError> {
     let (cargo_args, test_args) = args.split();
+    let checked = (Targets::check(cargo_args, context), doc_tests::check(cargo_args, context));
+    let (targets, ()) = tokio::try_join!(checked.0, checked.1)?;
     // Doc tests are built as they are run; cargo refuses to do one without the other.
     if !cargo_args.iter().any(|argument| argument == "--doc") {
         let mut build = cargo(context, cargo_args);
@@ -61,7 +63,7 @@ pub(super) async fn from_cargo(
     }
     run.arg("--").args(test_args);
     let to = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
-    run.envs(variables_for(&["collect", &to], &args.vm.flags())?);
+    run.envs(targets.variables(&["collect", &to], &args.vm.flags())?);
     run.stderr(std::process::Stdio::piped());
     rustix::io::ioctl_fionbio(&reader, true).map_err(std::io::Error::from)?;
     let mut reader = Receiver::from_owned_fd(OwnedFd::from(reader))?;

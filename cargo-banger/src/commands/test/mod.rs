@@ -21,7 +21,7 @@ use futures_util::stream;
 use self::collect::Collected;
 use self::suite::Suite;
 use self::summary::Summary;
-use super::variables_for;
+use super::targets::{Targets, doc_tests};
 use crate::cli::{Isolate, TestArgs};
 use crate::context::Context;
 use crate::error::CommandError;
