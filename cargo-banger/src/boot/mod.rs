@@ -2,6 +2,7 @@
 
 mod contents;
 mod image;
+mod inputs;
 mod place;
 
 use banger_lifecycle::event::{Event, Stage};

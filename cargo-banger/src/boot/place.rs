@@ -80,7 +80,7 @@ impl Place {
 }
 
 /// What is sent into a guest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Tree {
     Nothing,
     /// A workspace, as cargo sees it.

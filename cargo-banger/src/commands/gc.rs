@@ -5,6 +5,7 @@ use banger_lifecycle::event::Stage;
 use banger_lifecycle::image::{ImageError, ImageStore};
 use banger_lifecycle::layer::{LayerError, LayerStore};
 use banger_lifecycle::overlay;
+use banger_lifecycle::rundir::Notes;
 use banger_lifecycle::teardown::{self, Leftover};
 use banger_lifecycle::template::{TemplateInfo, TemplateStore};
 
@@ -64,7 +65,7 @@ fn surplus_templates(budget: u64, context: &Context) -> Result<Vec<String>, Comm
     Ok(removed.into_iter().map(line).collect())
 }
 
-/// Removes images, layers and workspace disks that no VM uses, be it one that was kept.
+/// Removes images, layers and workspace disks that no VM uses, be it one that was kept, and notes.
 fn unused(context: &Context) -> Result<Vec<String>, CommandError> {
     let mut lines = Vec::new();
     let images = ImageStore::new(&context.layout, context.events.clone());
@@ -97,5 +98,7 @@ fn unused(context: &Context) -> Result<Vec<String>, CommandError> {
     }
     let disks = overlay::remove_unused_disks(&context.layout)?;
     lines.extend(disks.into_iter().map(|workspace| format!("disk of workspace {workspace}")));
+    let notes = Notes::new(&context.layout).clear()?;
+    lines.extend((notes > 0).then(|| format!("{notes} notes, such as lists of tests")));
     Ok(lines)
 }

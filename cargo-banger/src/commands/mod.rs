@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod gc;
 pub(crate) mod image;
 pub(crate) mod init;
+mod listing;
 pub(crate) mod manual;
 mod nat;
 pub(crate) mod nextest;

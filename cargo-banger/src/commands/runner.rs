@@ -2,12 +2,13 @@
 //! nextest start tests, benches and programs through it where their configuration says so.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use banger_lifecycle::exec::GuestCommand;
-use camino::Utf8Path;
 
+use super::listing::{self, Call, Question};
 use super::test::is_doc_test;
 use crate::boot::{Request, Wish};
 use crate::cli::RunnerArgs;
@@ -22,10 +23,19 @@ const DOC_TESTS: &str = "RUSTDOC_DOCTEST_BIN_PATH";
 
 pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, CommandError> {
     let program = context.directory.join(&args.program);
-    if is_listing(&program, &args.arguments) {
-        return Err(list(&program, &args.arguments));
+    let mut interrupts = Interrupts::listen()?;
+    let by_nextest = env::read(env::NEXTEST_RUN_ID).is_some();
+    if let Some(question) = Question::of(&program, &args.arguments, by_nextest) {
+        let answering = answer(&question, &args, context);
+        let answered = tokio::select! {
+            answered = answering => answered?,
+            _ = interrupts.next() => return Err(CommandError::interrupted()),
+        };
+        if let Some(status) = answered {
+            return Ok(status);
+        }
     }
-    let interrupts = Interrupts::listen()?;
+    let whole = listing::instead_of(&program, &args.arguments, context)?;
     let mut wish = Wish {
         program: Some(program.clone()),
         // As nextest and editors ask for one test.
@@ -43,7 +53,8 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
         // then run in one process.
         environment.push((DOC_TESTS.to_owned(), program.clone().into()));
     }
-    let argv = [OsString::from(program)].into_iter().chain(args.arguments).collect();
+    let arguments = whole.unwrap_or(args.arguments);
+    let argv = [OsString::from(program)].into_iter().chain(arguments).collect();
     let command = GuestCommand::new(argv).directory(request.directory()).environment(environment);
     let keep = request.keep_on_failure();
     let errand = Errand { command, is_shell: false, fetches: Vec::new(), keep, timings: None };
@@ -62,15 +73,25 @@ fn end_like(status: u8) -> Result<u8, CommandError> {
     Err(Command::new("sh").args(["-c", &script]).exec().into())
 }
 
-/// Whether a test harness is asked what tests it has: no VM is needed to tell. Cargo has tests and
-/// benches in a directory of this name; what other programs mean by the flag is their own business.
-fn is_listing(program: &Utf8Path, arguments: &[OsString]) -> bool {
-    let in_deps = program.parent().is_some_and(|directory| directory.ends_with("deps"));
-    in_deps && arguments.iter().any(|argument| argument == "--list")
-}
-
-/// Becomes the executable; returns only if that fails.
-fn list(program: &Utf8Path, arguments: &[OsString]) -> CommandError {
-    let error = Command::new(program).args(arguments).exec();
-    CommandError::usage(format!("cannot run `{program}`")).caused_by(&error)
+/// Says what tests an executable has; `None` where it has to say so itself.
+async fn answer(
+    question: &Question,
+    args: &RunnerArgs,
+    context: &Context,
+) -> Result<Option<u8>, CommandError> {
+    let mut flags = args.vm.flags();
+    flags.extend(args.limits.flags());
+    let call = Call {
+        program: context.directory.join(&args.program),
+        arguments: question.arguments.clone(),
+        env: env::for_programs().collect(),
+    };
+    let Some(list) = listing::answer(question, call, &flags, context).await? else {
+        return Ok(None);
+    };
+    context.reporter.clear();
+    match std::io::stdout().write_all(list.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Some(0)),
+    }
 }

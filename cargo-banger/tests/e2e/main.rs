@@ -17,6 +17,7 @@ mod furnished;
 mod interrupts;
 mod keeping;
 mod killed;
+mod listing;
 mod options;
 mod other_users;
 mod real_crates;

@@ -100,6 +100,7 @@ mod tests {
 
     use super::*;
     use crate::program::GlibcVersion;
+    use crate::workspace::Trust;
 
     struct Place(tempfile::TempDir);
 
@@ -116,6 +117,7 @@ mod tests {
             };
             let workspace = WorkspacePlan {
                 root: self.path("tree"),
+                trust: Trust::Trusted,
                 roots: vec![Root::new(self.path("tree"))],
                 target: None,
             };

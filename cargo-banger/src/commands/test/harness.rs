@@ -1,27 +1,8 @@
 //! What test executables understand: libtest's command line, as libtest-mimic and nextest take it.
 
-use tokio::process::Command;
-
-use super::collect::Call;
-use crate::error::CommandError;
-
 /// libtest's flags that take a value.
 const WITH_VALUE: &[&str] =
     &["--color", "--format", "--logfile", "--shuffle-seed", "--skip", "--test-threads", "-Z"];
-
-/// The names of the tests that a call would run: the executable lists them, on the host.
-pub(super) async fn list(call: &Call) -> Result<Vec<String>, CommandError> {
-    let mut command = Command::new(&call.program);
-    command.args(&call.arguments).args(["--list", "--format", "terse"]);
-    command.current_dir(&call.directory).kill_on_drop(true);
-    let failed = || CommandError::usage(format!("`{}` does not list its tests", call.program));
-    let output = command.output().await.map_err(|error| failed().caused_by(&error))?;
-    if !output.status.success() {
-        return Err(failed().hint("`--isolate binary` runs it as a whole".to_owned()));
-    }
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
-}
 
 /// A call's arguments for one test alone: its flags, without what selects tests.
 pub(super) fn exactly(arguments: &[String], name: &str) -> Vec<String> {

@@ -15,17 +15,20 @@ mod summary;
 
 pub(crate) use collect::{collect, is_doc_test};
 
-use futures_util::StreamExt as _;
 use futures_util::stream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use self::collect::Collected;
+use self::collect::{Call, Collected};
 use self::suite::Suite;
 use self::summary::Summary;
+use super::listing::{self, Kind, Listing};
 use super::targets::{Targets, doc_tests};
 use crate::cli::{Isolate, TestArgs};
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::exit_code;
 use crate::interrupt::Interrupts;
+use crate::settings::Flags;
 
 /// What `cargo test` exits with where a test failed.
 const FAILED: u8 = 101;
@@ -38,8 +41,12 @@ pub(crate) async fn test(args: TestArgs, context: &Context) -> Result<u8, Comman
             Collected::Not(status) => return Ok(status),
             Collected::Suites(suites, doc_tests) => (suites, doc_tests),
         };
-        let suites = suites(collected, args.isolate, context).await?;
-        let passed = run(&suites, &args, doc_tests, context).await?;
+        let mut flags = args.vm.flags();
+        flags.extend(args.limits.flags());
+        let jobs = args.jobs().map_or_else(|| suite::jobs(&flags, context), Ok)?;
+        let crew = Crew { flags, jobs };
+        let suites = suites(collected, args.isolate, &crew, context).await?;
+        let passed = run(&suites, args.isolate, &crew, doc_tests, context).await?;
         Ok(if passed { 0 } else { FAILED })
     };
     tokio::select! {
@@ -49,44 +56,77 @@ pub(crate) async fn test(args: TestArgs, context: &Context) -> Result<u8, Comman
     }
 }
 
+/// What the VMs of a run have in common.
+struct Crew {
+    flags: Flags,
+    /// How many run at a time.
+    jobs: usize,
+}
+
 /// One suite for each executable, or for each test.
 async fn suites(
-    collected: Vec<collect::Call>,
+    collected: Vec<Call>,
     isolate: Isolate,
+    crew: &Crew,
     context: &Context,
 ) -> Result<Vec<Suite>, CommandError> {
-    let mut suites = Vec::new();
-    for call in collected {
+    let suites = collected.into_iter().map(|call| async move {
         match isolate {
-            Isolate::Binary => suites.push(Suite::whole(call, context)),
-            Isolate::Test => {
-                let names = harness::list(&call).await?;
-                suites.extend(names.into_iter().map(|name| Suite::one(&call, name, context)));
-            }
+            Isolate::Binary => Ok(vec![Suite::whole(call, context)]),
+            Isolate::Test => one_for_each_test(call, crew, context).await,
         }
-    }
-    Ok(suites)
+    });
+    let suites: Vec<Vec<_>> = stream::iter(suites).buffered(crew.jobs).try_collect().await?;
+    Ok(suites.into_iter().flatten().collect())
+}
+
+/// One suite for each test of an executable; for all of it where it does not list them.
+async fn one_for_each_test(
+    call: Call,
+    crew: &Crew,
+    context: &Context,
+) -> Result<Vec<Suite>, CommandError> {
+    let there = Context { directory: call.directory.clone(), ..context.clone() };
+    let asked = listing::Call {
+        program: call.program.clone(),
+        arguments: call.arguments.iter().map(Into::into).collect(),
+        env: call.env.iter().map(|(name, value)| (name.clone(), value.into())).collect(),
+    };
+    let listing = listing::list(asked, false, &crew.flags, &there).await;
+    let listing = listing.map_err(|error| match error.code {
+        exit_code::USAGE.. => error,
+        // It has run, and failed.
+        _ => {
+            let hint = "`--isolate binary` runs it as a whole";
+            CommandError { code: exit_code::USAGE, ..error.hint(hint.to_owned()) }
+        }
+    })?;
+    Ok(match listing {
+        Listing::Whole => vec![Suite::whole(call, context)],
+        Listing::Tests { tests, .. } => {
+            let tests = tests.into_iter().filter(|entry| entry.kind == Kind::Test);
+            tests.map(|test| Suite::one(&call, test.name, context)).collect()
+        }
+    })
 }
 
 /// Runs all suites; whether all passed, and what cargo has run itself.
 async fn run(
     suites: &[Suite],
-    args: &TestArgs,
+    isolate: Isolate,
+    crew: &Crew,
     doc_tests: bool,
     context: &Context,
 ) -> Result<bool, CommandError> {
     if suites.is_empty() {
         return Ok(doc_tests);
     }
-    let mut flags = args.vm.flags();
-    flags.extend(args.limits.flags());
-    let jobs = args.jobs().map_or_else(|| suite::jobs(&flags, context), Ok)?;
-    let mut summary = Summary::new(suites.len(), args.isolate);
+    let mut summary = Summary::new(suites.len(), isolate);
     let running = suites.iter().map(|suite| {
-        let wish = suite.wish(&flags);
+        let wish = suite.wish(&crew.flags);
         async move { (suite, suite.run(wish).await) }
     });
-    let mut running = stream::iter(running).buffer_unordered(jobs);
+    let mut running = stream::iter(running).buffer_unordered(crew.jobs);
     while let Some((suite, outcome)) = running.next().await {
         context.reporter.clear();
         // What every suite would meet ends the run.
