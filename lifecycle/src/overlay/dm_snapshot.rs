@@ -5,15 +5,21 @@
 //! banger-<id>        snapshot   what the guest sees
 //!   ├─ banger-<id>-base         linear: the base, read-only; then zero: room to grow
 //!   │     └─ loop device
-//!   └─ loop device              the copy-on-write file
+//!   └─ banger-<id>-cow          linear: the copy-on-write file, but for its ends
+//!         └─ loop device
 //! ```
+//!
+//! Our devices are made so that [udev leaves them alone](crate::device_mapper). It does look at loop
+//! devices, and for a guest it is easy to have what it likes at any place of the copy-on-write file, such
+//! as the label of one of the host's own filesystems. So the file has empty ends, which are all that
+//! anybody looks at who wants to know what a disk holds.
 //!
 //! The copy-on-write file is persistent: copied, it is the same disk again, which is how clones
 //! come by their template's. It is as long as all that a guest can write, so that a full disk is
 //! the guest's own "no space left"; if the host runs out of room first, the kernel invalidates the
 //! snapshot, which [`Watch::lost`] tells.
 //!
-//! Devices are made by `dmsetup`, which knows how device nodes come to be on this host.
+//! Devices are removed by `dmsetup`, which knows how device nodes come to be on this host.
 
 use std::ffi::OsStr;
 use std::io;
@@ -21,11 +27,12 @@ use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 
 use super::loop_device::LoopDevice;
 use super::{Access, OverlayError};
-use crate::device_mapper::{self, Events};
-use crate::process::{ToolError, find_program, run_tool, run_tool_here, system_program};
+use crate::device_mapper::{self, Events, Target};
+use crate::process::{find_program, run_tool, run_tool_here, system_program};
 use crate::rundir::RunDir;
 
 /// Bytes that are copied at the first write to any of them.
@@ -38,7 +45,11 @@ const EXCEPTIONS: u64 = CHUNK / 16;
 /// In which device-mapper counts.
 const SECTOR: u64 = 512;
 
-pub(super) const PROGRAM: &str = "dmsetup";
+/// How long the empty ends of a copy-on-write file are, in bytes: no filesystem, volume or partition
+/// table has its mark farther from either end of a disk (util-linux's libblkid knows of 2 MiB).
+const MARGIN: u64 = 4 << 20;
+
+const PROGRAM: &str = "dmsetup";
 
 /// Whether this user can make them here.
 pub(crate) fn is_available(path: Option<&OsStr>) -> bool {
@@ -49,7 +60,7 @@ pub(crate) fn is_available(path: Option<&OsStr>) -> bool {
 
 /// The devices of a run, in the order in which they have to go.
 pub(crate) fn devices(run: &str) -> Vec<String> {
-    vec![format!("banger-{run}"), format!("banger-{run}-base")]
+    ["", "-base", "-cow"].map(|part| format!("banger-{run}{part}")).into()
 }
 
 /// A VM's root disk. Dropping it removes the devices and leaves the copy-on-write file.
@@ -104,7 +115,9 @@ impl Snapshot {
         cow: &Utf8Path,
         size: u64,
     ) -> Result<Self, OverlayError> {
-        fs::File::create_new(cow)?.set_len(cow_size(size))?;
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(cow)?;
+        file.set_len(cow_size(size))?;
         Self::open(run, base, cow, size)
     }
 
@@ -119,15 +132,13 @@ impl Snapshot {
         let devices = devices(&run.handle());
         let watch = Some(Watch { device: devices[0].clone(), events, doubt: false });
         let mut this = Self { devices, device: Utf8PathBuf::new(), watch };
-        let [top, lower] = &this.devices[..] else { unreachable!("there are two") };
+        let [top, lower, store] = &this.devices[..] else { unreachable!("there are three") };
         let origin = LoopDevice::attach(base, Access::ReadOnly)?;
-        let store = LoopDevice::attach(cow, Access::ReadWrite)?;
-        let table = base_table(origin.path(), fs::metadata(base)?.len(), size);
-        let made = create(run, lower, &table, Access::ReadOnly).and_then(|lower| {
-            create(run, top, &snapshot_table(&lower, store.path(), size), Access::ReadWrite)
-        });
-        this.device =
-            made.map_err(|source| OverlayError::Create { path: cow.to_owned(), source })?;
+        let file = LoopDevice::attach(cow, Access::ReadWrite)?;
+        let lower =
+            create(lower, &base_table(origin.path(), fs::metadata(base)?.len(), size), true)?;
+        let store = create(store, &[store_table(file.path(), size)], false)?;
+        this.device = create(top, &[snapshot_table(&lower, &store, size)], false)?;
         Ok(this)
     }
 
@@ -179,36 +190,45 @@ pub(crate) fn remove(devices: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a device, and finds its node.
-fn create(run: &RunDir, name: &str, table: &str, access: Access) -> Result<Utf8PathBuf, ToolError> {
-    let mut create = Command::new(system_program(PROGRAM));
-    create.args(["create", name]);
-    if access == Access::ReadOnly {
-        create.arg("--readonly");
-    }
-    run_tool_here(run.held_by(&mut create), table)?;
-    let gone = || io::Error::other(format!("{name} went as soon as it was made"));
-    let node = device_mapper::node(name).and_then(|node| node.ok_or_else(gone));
-    node.map_err(|source| ToolError::Start { program: PROGRAM.to_owned(), source })
+/// Makes a device, and returns its node.
+fn create(name: &str, table: &[Target], read_only: bool) -> Result<Utf8PathBuf, OverlayError> {
+    let failed = |source| OverlayError::Device { name: name.to_owned(), source };
+    device_mapper::create(name, table, read_only).map_err(failed)
 }
 
 /// A base of `length` bytes that goes on, as zeros, to `size`.
-fn base_table(device: &Utf8Path, length: u64, size: u64) -> String {
-    let (length, size) = (length / SECTOR, size / SECTOR);
-    format!("0 {length} linear {device} 0\n{length} {} zero\n", size - length)
+fn base_table(device: &Utf8Path, length: u64, size: u64) -> [Target; 2] {
+    let (start, size) = (length / SECTOR, size / SECTOR);
+    let arguments = format!("{device} 0");
+    [
+        Target { start: 0, length: start, kind: "linear", arguments },
+        Target { start, length: size - start, kind: "zero", arguments: String::new() },
+    ]
+}
+
+/// The part of a copy-on-write file between its ends.
+fn store_table(file: &Utf8Path, size: u64) -> Target {
+    let arguments = format!("{file} {}", MARGIN / SECTOR);
+    Target { start: 0, length: store_size(size) / SECTOR, kind: "linear", arguments }
 }
 
 /// `P`: what is in the file is still there when the device is made again. `O`: the kernel says so
 /// when the file is full.
-fn snapshot_table(base: &Utf8Path, cow: &Utf8Path, size: u64) -> String {
-    format!("0 {} snapshot {base} {cow} PO {}\n", size / SECTOR, CHUNK / SECTOR)
+fn snapshot_table(base: &Utf8Path, store: &Utf8Path, size: u64) -> Target {
+    let arguments = format!("{base} {store} PO {}", CHUNK / SECTOR);
+    Target { start: 0, length: size / SECTOR, kind: "snapshot", arguments }
 }
 
-/// The length of a copy-on-write file that all of a disk fits in: a header, and a chunk of
-/// exceptions before the chunks that it lists.
-fn cow_size(size: u64) -> u64 {
+/// How much room it takes to keep all of a disk that is written to: a header, and a chunk of exceptions
+/// before the chunks that it lists.
+fn store_size(size: u64) -> u64 {
     let chunks = size.div_ceil(CHUNK);
     (1 + chunks + chunks.div_ceil(EXCEPTIONS) + 1) * CHUNK
+}
+
+/// The length of the file for that.
+fn cow_size(size: u64) -> u64 {
+    MARGIN + store_size(size) + MARGIN
 }
 
 #[cfg(test)]
@@ -217,19 +237,23 @@ mod tests {
 
     #[test]
     fn tables_count_in_sectors() {
-        let base = base_table(Utf8Path::new("/dev/loop0"), 1 << 20, 3 << 20);
-        assert_eq!(base, "0 2048 linear /dev/loop0 0\n2048 4096 zero\n");
-        let (base, cow) = (Utf8Path::new("/dev/dm-0"), Utf8Path::new("/dev/loop1"));
-        assert_eq!(
-            snapshot_table(base, cow, 3 << 20),
-            "0 6144 snapshot /dev/dm-0 /dev/loop1 PO 8\n"
-        );
+        let text = |Target { start, length, kind, arguments }: Target| {
+            format!("{start} {length} {kind} {arguments}")
+        };
+        let base = base_table(Utf8Path::new("/dev/loop0"), 1 << 20, 3 << 20).map(text);
+        assert_eq!(base, ["0 2048 linear /dev/loop0 0", "2048 4096 zero "]);
+        let (base, store) = (Utf8Path::new("/dev/dm-0"), Utf8Path::new("/dev/dm-1"));
+        let top = text(snapshot_table(base, store, 3 << 20));
+        assert_eq!(top, "0 6144 snapshot /dev/dm-0 /dev/dm-1 PO 8");
+        let between = text(store_table(Utf8Path::new("/dev/loop1"), 3 << 20));
+        assert_eq!(between, format!("0 {} linear /dev/loop1 8192", (1 + 768 + 3 + 1) * 8));
+        assert_eq!(cow_size(3 << 20), (4 << 20) + (1 + 768 + 3 + 1) * CHUNK + (4 << 20));
     }
 
     #[test]
     fn all_of_a_disk_fits_into_its_file() {
         // Header, one chunk of exceptions, the chunks; and one chunk for the end of the list.
-        assert_eq!(cow_size(256 * CHUNK), (1 + 1 + 256 + 1) * CHUNK);
+        assert_eq!(store_size(256 * CHUNK), (1 + 1 + 256 + 1) * CHUNK);
     }
 
     #[test]

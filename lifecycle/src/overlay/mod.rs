@@ -69,6 +69,15 @@ pub enum OverlayError {
         #[source]
         source: ToolError,
     },
+    /// The kernel refused a device-mapper device.
+    #[error("cannot make the device `{name}`")]
+    Device {
+        /// Its name.
+        name: String,
+        /// Why; the kernel's log may tell more.
+        #[source]
+        source: io::Error,
+    },
     /// A file could not be read, written or moved.
     #[error("cannot prepare the disks")]
     Io(#[from] io::Error),
@@ -79,9 +88,7 @@ impl OverlayError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Create { source: ToolError::Failed { program, .. }, .. }
-                if program.ends_with(dm_snapshot::PROGRAM) =>
-            {
+            Self::Device { .. } => {
                 let modules = "`modprobe -a dm_snapshot dm_zero loop` as root";
                 Some(format!("{modules}; `--vmm qemu` needs none of them"))
             }

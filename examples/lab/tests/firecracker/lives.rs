@@ -36,7 +36,7 @@ fn two_clones_of_one_template_each_have_a_snapshot_and_a_tap_of_their_own() {
         .unwrap();
     let text = text(&both);
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines[..2], ["4", "2"], "{both}");
+    assert_eq!(lines[..2], ["6", "2"], "{both}");
     for (line, name) in [(2, "one"), (4, "two")] {
         assert_eq!(lines[line], name, "{both}");
         // Inside, all are alike.

@@ -11,3 +11,4 @@ mod lives;
 mod network;
 mod refusals;
 mod rights;
+mod udev;

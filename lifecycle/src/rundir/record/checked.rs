@@ -71,7 +71,8 @@ pub(super) fn check(
     }
     for device in devices {
         let handle = device.strip_prefix("banger-").unwrap_or_default();
-        field("devices", device, is_handle(handle.strip_suffix("-base").unwrap_or(handle)))?;
+        let parts = ["-base", "-cow"].into_iter().find_map(|part| handle.strip_suffix(part));
+        field("devices", device, is_handle(parts.unwrap_or(handle)))?;
     }
     network.as_ref().map_or(Ok(()), check_network)?;
     check_uses(uses)
