@@ -58,6 +58,23 @@ fn a_runner_of_ones_own_does_not_win_silently() {
     }
 }
 
+#[test]
+fn nextests_wrapper_scripts_do_not_keep_tests_out_of_vms() {
+    let env = TestEnvironment::without_vm();
+    if !has_nextest() {
+        return;
+    }
+    let workspace = Workspace::new(env.work(), "wrapped");
+    let config = "experimental = ['wrapper-scripts']\n[scripts.wrapper.w]\ncommand = 'env'\n";
+    let banger = || env.banger(["nextest", "run"]).directory(workspace.root());
+    let hint = "target-runner = \"within-wrapper\"";
+    workspace.write("own.toml", config);
+    let elsewhere = banger().args(["--config-file", "own.toml"]).run().code(240);
+    elsewhere.says(&["wrapper script `w` runs tests on this host", "own.toml", hint]);
+    workspace.write(".config/nextest.toml", config);
+    banger().run().code(240).says(&["wrapped/.config/nextest.toml", hint]);
+}
+
 /// With a cargo that says what it was given; the targets' libraries need not be there.
 #[test]
 fn whatever_cargo_builds_for_it_is_told_to_run_by_us() {

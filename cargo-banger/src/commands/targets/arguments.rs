@@ -21,21 +21,11 @@ pub(super) struct Arguments {
 impl Arguments {
     /// Reads a command line up to `--`, behind which all is for tests.
     pub(super) fn of(args: &[OsString]) -> Self {
-        let mut this = Self::default();
-        let mut args = args.iter().take_while(|argument| *argument != "--");
-        while let Some(argument) = args.next() {
-            let mut value = |flag: &str| match argument.as_bytes().strip_prefix(flag.as_bytes())? {
-                [] => args.next().cloned(),
-                [b'=', value @ ..] => Some(OsString::from_vec(value.to_vec())),
-                _ => None,
-            };
-            if let Some(target) = value("--target") {
-                this.targets.push(target.to_string_lossy().into_owned());
-            } else if let Some(config) = value("--config") {
-                this.configs.push(config);
-            }
+        let targets = values(args, "--target").into_iter();
+        Self {
+            targets: targets.map(|target| target.to_string_lossy().into_owned()).collect(),
+            configs: values(args, "--config"),
         }
-        this
     }
 
     /// Refuses runners of the user's own: they would win over ours, and run programs here.
@@ -53,6 +43,20 @@ impl Arguments {
         }
         Ok(())
     }
+}
+
+/// The values of a flag, as `--flag value` or `--flag=value`, up to `--`.
+pub(in crate::commands) fn values(args: &[OsString], flag: &str) -> Vec<OsString> {
+    let mut values = Vec::new();
+    let mut args = args.iter().take_while(|argument| *argument != "--");
+    while let Some(argument) = args.next() {
+        match argument.as_bytes().strip_prefix(flag.as_bytes()) {
+            Some([]) => values.extend(args.next().cloned()),
+            Some([b'=', value @ ..]) => values.push(OsString::from_vec(value.to_vec())),
+            _ => {}
+        }
+    }
+    values
 }
 
 /// A value of `--config`: a file's content where there is one of that name, else itself.

@@ -14,6 +14,7 @@ mod rustc;
 use std::ffi::OsString;
 
 use self::arguments::Arguments;
+pub(super) use self::arguments::values;
 pub(super) use self::cargo_config::CargoConfig;
 pub(super) use self::rustc::Rustc;
 use crate::context::Context;

@@ -1,5 +1,7 @@
 //! `cargo banger nextest`: cargo-nextest, with ourselves as the runner of each test.
 
+mod wrappers;
+
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -19,6 +21,7 @@ pub(crate) async fn nextest(args: NextestArgs, context: &Context) -> Result<u8, 
             "`cargo install --locked cargo-nextest` installs it; `cargo banger test` does without";
         return Err(error.hint(hint.to_owned()));
     }
+    wrappers::refuse(&args.arguments, context).await?;
     let targets = Targets::check(&args.arguments, context).await?;
     let mut flags = args.vm.flags();
     flags.extend(args.limits.flags());
