@@ -6,6 +6,7 @@ use std::io;
 
 use banger_protocol::PROTOCOL_VERSION;
 use banger_protocol::reply::Failure;
+use banger_protocol::text::shown;
 
 /// What failed; prints over several lines, with causes, the end of the guest's console and a hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,12 @@ impl Error {
         Self::Failed(Failure { code: 249, message, causes, ..Failure::default() })
     }
 
+    pub(crate) fn too_much(most: usize) -> Self {
+        let message = format!("the command wrote more than {} MiB", most >> 20);
+        let hint = Some("have it write to a file, and `pull` that".to_owned());
+        Self::Failed(Failure { code: 249, message, hint, ..Failure::default() })
+    }
+
     /// Whether every test of this run would fail alike: because of the host, or of settings.
     pub(crate) fn concerns_all(&self) -> bool {
         /// Wrong settings, host not ready, image not built: see `cargo banger --help`.
@@ -83,7 +90,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unavailable { message } => f.write_str(message),
+            Self::Unavailable { message } => f.write_str(&shown(message)),
             Self::Failed(failure) => failure.fmt(f),
         }
     }

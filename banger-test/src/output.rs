@@ -1,5 +1,6 @@
 //! A test's output on its way from the guest to the harness.
 
+use banger_protocol::excerpt::Excerpt;
 use banger_protocol::reply::Stream;
 
 use crate::inside::BEGIN;
@@ -10,11 +11,63 @@ pub(crate) type Print<'a> = dyn FnMut(Stream, &str) + 'a;
 /// How much is kept of what comes before the test begins, in bytes: its end.
 const PRELUDE: usize = 64 << 10;
 
-/// Prints through the standard library, so that the default harness can capture it.
-pub(crate) fn print(stream: Stream, text: &str) {
+/// How much of a test's output a harness is given to hold, in bytes.
+const HELD: usize = 16 << 20;
+
+/// Has output printed through the standard library, so that the default harness can capture it. Where it
+/// may do so, it gets no more than both ends of much output.
+pub(crate) fn printing<T>(test: impl FnOnce(&mut Print<'_>) -> T) -> T {
+    let mut held = (!is_shown()).then(Held::default);
+    let mut print = |stream, text: &str| match &mut held {
+        None => print_all(stream, text),
+        Some(held) => print_all(stream, held.admit(text)),
+    };
+    let ended = test(&mut print);
+    let end = held.map(Held::end).unwrap_or_default();
+    print_all(Stream::Stdout, &end);
+    ended
+}
+
+fn print_all(stream: Stream, text: &str) {
     match stream {
         Stream::Stdout => print!("{text}"),
         Stream::Stderr => eprint!("{text}"),
+    }
+}
+
+/// Whether the default harness passes output on as it comes.
+fn is_shown() -> bool {
+    let flag = |argument: String| argument == "--nocapture" || argument == "--no-capture";
+    std::env::args_os().filter_map(|argument| argument.into_string().ok()).any(flag)
+        || std::env::var_os("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0")
+}
+
+/// Output that somebody holds until its test has ended: the beginning is let through, the end is kept here.
+#[derive(Debug)]
+pub(crate) struct Held {
+    room: usize,
+    end: Excerpt,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { room: HELD / 2, end: Excerpt::new(HELD / 4) }
+    }
+}
+
+impl Held {
+    /// What of a text belongs to the beginning.
+    pub(crate) fn admit<'a>(&mut self, text: &'a str) -> &'a str {
+        let cut = (0..=text.len().min(self.room)).rev().find(|at| text.is_char_boundary(*at));
+        let (admitted, rest) = text.split_at(cut.unwrap_or(0));
+        self.room = if rest.is_empty() { self.room - admitted.len() } else { 0 };
+        self.end.push(rest.as_bytes());
+        admitted
+    }
+
+    /// The end, and what is said of what is left out before it.
+    pub(crate) fn end(self) -> String {
+        String::from_utf8_lossy(&self.end.into_bytes()).into_owned()
     }
 }
 
@@ -101,6 +154,21 @@ mod tests {
         }
         let begun = output.finish(&mut |_, text| after.push_str(text));
         (during, after, begun)
+    }
+
+    #[test]
+    fn of_much_output_both_ends_are_passed_on() {
+        let mut held = Held::default();
+        let piece = "ä".repeat(1000);
+        let mut passed = String::new();
+        for _ in 0..20_000 {
+            passed.push_str(held.admit(&piece));
+        }
+        assert_eq!(passed.len(), HELD / 2);
+        assert_eq!(held.admit("last"), "");
+        let end = held.end();
+        assert!(end.len() < HELD / 2 + 100 && end.ends_with("älast"), "{}", end.len());
+        assert!(end.contains(" bytes left out "));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use banger_protocol::environment;
 use banger_protocol::reply::Stream;
 use banger_protocol::request::{Request, Run, Start};
 use banger_protocol::status;
+use banger_protocol::text::shown;
 use banger_protocol::verdict::{DESCRIPTOR, Verdict};
 
 use crate::Error;
@@ -154,12 +155,12 @@ impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Told(Verdict::Returned(status)) => write!(f, "the test returned status {status}"),
-            Self::Told(Verdict::Panicked(message)) => f.write_str(message),
-            Self::Told(Verdict::Skipped(reason)) => write!(f, "skipped: {reason}"),
+            Self::Told(Verdict::Panicked(message)) => f.write_str(&shown(message)),
+            Self::Told(Verdict::Skipped(reason)) => write!(f, "skipped: {}", shown(reason)),
             Self::Died(status, note) => {
                 let how = status::describe(*status);
                 write!(f, "the test's process {how} before the test ended")?;
-                note.as_ref().map_or(Ok(()), |note| write!(f, "; {note}"))
+                note.as_ref().map_or(Ok(()), |note| write!(f, "; {}", shown(note)))
             }
             Self::Failed(error) => error.fmt(f),
         }
@@ -169,7 +170,7 @@ impl fmt::Display for Ending {
 /// Runs a test in a VM of its own.
 pub(crate) fn run(case: &Case) -> Ending {
     match Lane::start(case) {
-        Ok(lane) => lane.finish(case, &mut output::print),
+        Ok(lane) => output::printing(|print| lane.finish(case, print)),
         Err(error) => Ending::Failed(error),
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use banger_protocol::reply::{Failure, Reply, Stream};
 use banger_protocol::request::{Request, Run, Start};
+use banger_protocol::text::shown;
 use banger_protocol::verdict::Verdict;
 use banger_protocol::{PROTOCOL_VERSION, frame};
 
@@ -166,7 +167,7 @@ fn tell(text: String) {
         return;
     }
     // Not `eprintln`, which the harness captures and shows only of tests that fail.
-    drop(writeln!(std::io::stderr(), "banger: {text}"));
+    drop(writeln!(std::io::stderr(), "banger: {}", shown(&text)));
     told.insert(text);
 }
 

@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
+use banger_protocol::text::shown;
 use banger_protocol::verdict::Verdict;
 
 use crate::case::Case;
@@ -22,7 +23,7 @@ pub fn run(case: &Case) -> Outcome {
         Ending::Told(Verdict::Returned(status)) => Outcome::new(ExitCode::from(status)),
         Ending::Told(Verdict::Panicked(message)) => resume_unwind(Box::new(message)),
         Ending::Told(Verdict::Skipped(reason)) => {
-            eprintln!("{}: left out: {reason}", case.name());
+            eprintln!("{}: left out: {}", case.name(), shown(&reason));
             Outcome::new(ExitCode::SUCCESS)
         }
         failed => {

@@ -9,6 +9,9 @@ use banger_protocol::request::{Request, Run, Start};
 use crate::Error;
 use crate::supervisor::Supervisor;
 
+/// How much a command may write to a stream, in bytes.
+const OUTPUT: usize = 64 << 20;
+
 /// A throwaway VM. Dropping it takes it down, and waits for that.
 ///
 /// ```no_run
@@ -218,17 +221,23 @@ impl Command<'_> {
     /// Runs it to its end.
     ///
     /// # Errors
-    /// Where the guest is lost or the time is up ([`Error::is_timeout`]); that the command fails is
-    /// no error.
+    /// Where the guest is lost, the time is up ([`Error::is_timeout`]), or it has written more than 64 MiB to
+    /// one of its streams; that the command fails is no error.
     pub fn output(self) -> Result<Output, Error> {
         let mut output = Output { status: 0, stdout: Vec::new(), stderr: Vec::new() };
         let Self { vm, run, input } = self;
-        let take = &mut |stream, bytes: &[u8]| match stream {
-            Stream::Stdout => output.stdout.extend(bytes),
-            Stream::Stderr => output.stderr.extend(bytes),
+        let mut over = false;
+        let take = &mut |stream, bytes: &[u8]| {
+            let to = match stream {
+                Stream::Stdout => &mut output.stdout,
+                Stream::Stderr => &mut output.stderr,
+            };
+            let room = OUTPUT - to.len();
+            to.extend(&bytes[..bytes.len().min(room)]);
+            over |= bytes.len() > room;
         };
         output.status = vm.supervisor.run(run, &input, take)?.status;
-        Ok(output)
+        if over { Err(Error::too_much(OUTPUT)) } else { Ok(output) }
     }
 }
 

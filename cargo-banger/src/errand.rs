@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use banger_lifecycle::exec::GuestCommand;
 use banger_lifecycle::machine::Guest;
+use banger_protocol::text::plain_json;
 
 use crate::boot::Request;
 use crate::cli::TimingsFormat;
@@ -131,7 +132,9 @@ fn print_timings(format: Option<TimingsFormat>, context: &Context) {
                 .with_timings(|timings| tell!("{}", timings.table().trim_end_matches('\n')));
         }
         Some(TimingsFormat::Json) => {
-            context.reporter.with_timings(|timings| tell!("{}", timings.json()));
+            context
+                .reporter
+                .with_timings(|timings| tell!("{}", plain_json(&timings.json().to_string())));
         }
     }
 }

@@ -1,4 +1,6 @@
 //! Events to lines and progress bars on standard error. Standard output is the command's.
+//!
+//! Any text may be a guest's: what is printed here is [shown] as what it is.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -7,6 +9,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use banger_lifecycle::event::{Event, Events};
+use banger_protocol::text::shown;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::CommandError;
@@ -75,17 +78,7 @@ impl Reporter {
     /// Prints an error with its causes, console and hint.
     pub(crate) fn error(&self, error: &CommandError) {
         self.clear();
-        tell!("{RED}error{RED:#}: {}", error.message);
-        for cause in &error.causes {
-            tell!("  caused by: {}", cause.replace('\n', "\n    "));
-        }
-        if let Some(console) = &error.console {
-            tell!("the guest's console ended with:");
-            console.lines().for_each(|line| tell!("  | {line}"));
-        }
-        if let Some(hint) = &error.hint {
-            tell!("{CYAN}hint{CYAN:#}: {hint}");
-        }
+        tell!("{}", in_colour(error));
     }
 
     fn render(&self, event: Event) {
@@ -107,17 +100,17 @@ impl Reporter {
                 if self.verbosity >= Verbosity::Normal && state.noted.insert(text.clone()) =>
             {
                 finish_bar(&mut state);
-                tell!("{BOLD}banger{BOLD:#}: {text}");
+                tell!("{BOLD}banger{BOLD:#}: {}", shown(&text));
             }
             Event::Warning { text, hint } if self.verbosity >= Verbosity::Normal => {
                 finish_bar(&mut state);
-                tell!("{YELLOW}warning{YELLOW:#}: {text}");
+                tell!("{YELLOW}warning{YELLOW:#}: {}", shown(&text));
                 if let Some(hint) = hint {
-                    tell!("{CYAN}hint{CYAN:#}: {hint}");
+                    tell!("{CYAN}hint{CYAN:#}: {}", shown(&hint));
                 }
             }
             Event::Detail { text } if self.verbosity >= Verbosity::Verbose => {
-                tell!("{BOLD}banger{BOLD:#}: {text}");
+                tell!("{BOLD}banger{BOLD:#}: {}", shown(&text));
             }
             _ => {}
         }
@@ -130,7 +123,7 @@ impl Reporter {
         }
         if !self.interactive {
             if state.told.as_ref() != Some(&what) {
-                tell!("banger: {what}");
+                tell!("banger: {}", shown(&what));
                 state.told = Some(what);
             }
             return;
@@ -148,7 +141,7 @@ impl Reporter {
             bar.set_length(total);
             bar.set_position(done);
         }
-        bar.set_message(what);
+        bar.set_message(shown(&what).into_owned());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -159,5 +152,52 @@ impl Reporter {
 fn finish_bar(state: &mut State) {
     if let Some(bar) = state.bar.take() {
         bar.finish_and_clear();
+    }
+}
+
+/// An error with its causes, console and hint, over several lines.
+fn in_colour(error: &CommandError) -> String {
+    let CommandError { message, causes, hint, console, code: _ } = error;
+    let mut lines = vec![format!("{RED}error{RED:#}: {}", shown(message))];
+    lines.extend(
+        causes.iter().map(|it| format!("  caused by: {}", shown(it).replace('\n', "\n    "))),
+    );
+    if let Some(console) = console {
+        lines.push("the guest's console ended with:".to_owned());
+        lines.extend(console.lines().map(|line| format!("  | {}", shown(line))));
+    }
+    lines.extend(hint.iter().map(|hint| format!("{CYAN}hint{CYAN:#}: {}", shown(hint))));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use banger_lifecycle::error::Cause;
+    use banger_lifecycle::event::Stage;
+    use banger_lifecycle::vmm::VmmError;
+
+    use super::*;
+
+    #[test]
+    fn whatever_a_guest_says_steers_no_terminal() {
+        let evil = "\x1b[2J\u{9b}31m\x7f\u{202e}";
+        let reason = format!("{evil}{}", "A".repeat(1 << 20));
+        let cause = Cause::Vmm(VmmError::GaveUp(reason));
+        let mut error = cause.during(Stage::Boot);
+        error.console = Some(format!("[ 0.1] hello\r\n{evil}"));
+        let path = std::io::Error::other(format!("`/tmp/{evil}`"));
+        let error = CommandError::from(error).caused_by(&path).hint(evil.to_owned());
+        let seen = r"\x1b[2J\u{9b}31m\x7f\u{202e}";
+        for text in [anstream::adapter::strip_str(&in_colour(&error)).to_string(), error.in_full()]
+        {
+            let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!text.contains(steers), "{text:?}");
+            for part in
+                [&format!("gave up: {seen}"), &format!("`/tmp/{seen}`"), &format!("| {seen}")]
+            {
+                assert!(text.contains(part), "no {part} in {text}");
+            }
+            assert!(text.contains(&format!("hint: {seen}")) && text.len() < 12 << 10, "{text}");
+        }
     }
 }

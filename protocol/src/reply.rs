@@ -6,6 +6,7 @@ use std::fmt;
 
 use nanoserde::{DeJson, SerJson};
 
+use crate::text::shown;
 use crate::verdict::Verdict;
 
 /// One answer.
@@ -59,7 +60,8 @@ pub enum Stream {
     Stderr,
 }
 
-/// Why something failed; prints over several lines, as a person wants to read it.
+/// Why something failed; prints over several lines, as a person wants to read it, whatever a guest has
+/// put into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, DeJson, SerJson)]
 #[nserde(default)]
 pub struct Failure {
@@ -77,21 +79,43 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        f.write_str(&shown(&self.message))?;
         for cause in &self.causes {
-            write!(f, "\n  caused by: {}", cause.replace('\n', "\n    "))?;
+            write!(f, "\n  caused by: {}", shown(cause).replace('\n', "\n    "))?;
         }
         if let Some(console) = &self.console {
             f.write_str("\nthe guest's console ended with:")?;
             for line in console.lines() {
-                write!(f, "\n  | {line}")?;
+                write!(f, "\n  | {}", shown(line))?;
             }
         }
         if let Some(hint) = &self.hint {
-            write!(f, "\nhint: {hint}")?;
+            write!(f, "\nhint: {}", shown(hint))?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_text_steers_no_terminal() {
+        let evil = "\x1b]0;owned\x07\u{9b}2J".to_owned();
+        let failure = Failure {
+            code: 1,
+            message: evil.clone(),
+            causes: vec![format!("{evil}\nsecond line")],
+            hint: Some(evil.clone()),
+            console: Some(format!("first\r\n{evil}")),
+        };
+        let seen = r"\x1b]0;owned\x07\u{9b}2J";
+        let expected = format!(
+            "{seen}\n  caused by: {seen}\n    second line\nthe guest's console ended with:\n  | first\n  | {seen}\nhint: {seen}"
+        );
+        assert_eq!(failure.to_string(), expected);
+    }
+}

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::thread;
 
 use banger_protocol::reply::Stream;
+use banger_protocol::text;
 use banger_protocol::verdict::Verdict;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use self::pool::Pool;
 use crate::case::Case;
 use crate::inside::{self, Errand};
+use crate::output::Held;
 use crate::outside::{Ending, Lane};
 use crate::verdict::explain;
 
@@ -54,33 +56,33 @@ fn in_guest(errand: Errand) -> ExitCode {
 
 /// Runs one test, on the thread that the harness has for it.
 fn run(case: &'static Case, pool: &Pool, shown: bool) -> Result<Completion, Failed> {
-    let mut held = String::new();
+    let (mut held, mut rest) = (String::new(), Held::default());
     let ending = if crate::in_vm() {
         Ending::Told(inside::judge(case))
     } else {
         let mut print = |stream, text: &str| match stream {
             Stream::Stdout if shown => print!("{text}"),
             Stream::Stderr if shown => eprint!("{text}"),
-            _ => held.push_str(text),
+            _ => held.push_str(rest.admit(text)),
         };
         pool.lane(case).map_or_else(Ending::Failed, |lane| Lane::finish(lane, case, &mut print))
     };
     if let Ending::Told(Verdict::Skipped(reason)) = &ending {
-        return Ok(Completion::ignored_with(reason));
+        return Ok(Completion::ignored_with(text::shown(reason)));
     }
     if ending.passes(case) {
         return Ok(Completion::Completed);
     }
     let why = match (&ending, case.should_panic) {
         (Ending::Told(Verdict::Panicked(message)), Some(expected)) => {
-            format!("the panic `{message}` does not contain `{expected}`")
+            format!("the panic `{}` does not contain `{expected}`", text::shown(message))
         }
         // The message is in what the test printed.
         (Ending::Told(Verdict::Panicked(_)), None) => String::new(),
         (Ending::Told(Verdict::Returned(_)), Some(_)) => "the test did not panic".to_owned(),
         (other, _) => explain(other),
     };
-    Err(Failed::from(format!("{held}{why}")))
+    Err(Failed::from(format!("{held}{}{why}", rest.end())))
 }
 
 /// The tests that the command line selects, for which VMs are worth starting ahead.

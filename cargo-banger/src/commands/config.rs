@@ -32,7 +32,7 @@ pub(crate) async fn config(args: &ConfigArgs, context: &Context) -> Result<u8, C
     }
     for setting in &settings {
         let (name, text) = (setting.key.name, &setting.text);
-        anstream::println!("{name:<13} {text:<12} # {}", setting.origin);
+        print_plain!("{name:<13} {text:<12} # {}", setting.origin);
     }
     Ok(0)
 }

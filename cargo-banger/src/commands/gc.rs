@@ -44,7 +44,7 @@ pub(crate) async fn gc(args: &GcArgs, context: &Context) -> Result<u8, CommandEr
         return print_json(&serde_json::json!({ key: lines })).map(|_| code);
     }
     let done = if args.check { "found" } else { "removed" };
-    lines.iter().for_each(|line| anstream::println!("{done} {line}"));
+    lines.iter().for_each(|line| print_plain!("{done} {line}"));
     if lines.is_empty() {
         context.events.note("nothing is left over");
     }

@@ -21,7 +21,7 @@ pub(crate) async fn image(command: ImageCommand, context: &Context) -> Result<u8
             print_json(&store(context).inspect(&digest).map_err(failed)?)
         }
         ImageCommand::Path { digest } => {
-            anstream::println!("{}", store(context).directory(&digest).map_err(failed)?);
+            print_plain!("{}", store(context).directory(&digest).map_err(failed)?);
             Ok(0)
         }
         ImageCommand::WhyStale { image, json } => why_stale(&image, &json, context).await,
@@ -34,7 +34,7 @@ async fn build(args: &ImageArgs, context: &Context) -> Result<u8, CommandError> 
     let recipe = recipe(&settings, root.as_deref())?;
     let image = store(context).build(&recipe).await.map_err(failed)?;
     context.reporter.clear();
-    anstream::println!("{}", image.digest());
+    print_plain!("{}", image.digest());
     Ok(0)
 }
 
@@ -59,12 +59,12 @@ fn list(args: &JsonArgs, context: &Context) -> Result<u8, CommandError> {
         context.events.note("there is no image yet: the first run builds one");
         return Ok(0);
     }
-    anstream::println!("{:<12} {:<10} {:>10} {:<22} KERNEL", "DIGEST", "SUITE", "ON DISK", "BUILT");
+    print_plain!("{:<12} {:<10} {:>10} {:<22} KERNEL", "DIGEST", "SUITE", "ON DISK", "BUILT");
     for image in images {
         let size = indicatif::HumanBytes(image.size_on_disk).to_string();
         let digest = image.digest.short();
         match (image.manifest, image.damage) {
-            (Some(manifest), None) => anstream::println!(
+            (Some(manifest), None) => print_plain!(
                 "{digest:<12} {:<10} {size:>10} {:<22} {}",
                 manifest.suite,
                 manifest.built,
@@ -72,7 +72,7 @@ fn list(args: &JsonArgs, context: &Context) -> Result<u8, CommandError> {
             ),
             (_, damage) => {
                 let damage = damage.unwrap_or_default();
-                anstream::println!("{digest:<12} {:<10} {size:>10} damaged: {damage}", "?");
+                print_plain!("{digest:<12} {:<10} {size:>10} damaged: {damage}", "?");
             }
         }
     }
@@ -104,7 +104,7 @@ async fn why_stale(
         let digest = digest.map(banger_lifecycle::image::Digest::as_str);
         return print_json(&serde_json::json!({ "state": state, "digest": digest, "text": text }));
     }
-    anstream::println!("{text}");
+    print_plain!("{text}");
     Ok(0)
 }
 

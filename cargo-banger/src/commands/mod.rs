@@ -26,6 +26,7 @@ use banger_lifecycle::host::SurveyInput;
 use banger_lifecycle::image::ImageStore;
 use banger_lifecycle::spec::VmName;
 use banger_lifecycle::vmm::firecracker::release;
+use banger_protocol::text::plain_json;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Banger, Command};
@@ -175,6 +176,6 @@ fn vm_name(text: &str) -> Result<VmName, CommandError> {
 /// Prints one JSON value on standard output.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<u8, CommandError> {
     let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
-    anstream::println!("{text}");
+    anstream::println!("{}", plain_json(&text));
     Ok(0)
 }

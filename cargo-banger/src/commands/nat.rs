@@ -17,7 +17,7 @@ pub(crate) fn nat(command: &NatCommand, context: &Context) -> Result<u8, Command
             if json.json {
                 return print_json(&serde_json::json!({ "name": name, "nat": nat }));
             }
-            anstream::println!("{}", nat.as_str());
+            print_plain!("{}", nat.as_str());
             Ok(0)
         }
     }

@@ -44,12 +44,12 @@ fn list(args: &JsonArgs, context: &Context) -> Result<u8, CommandError> {
         context.events.note("there is no template yet: the first run makes one");
         return Ok(0);
     }
-    anstream::println!("{:<12} {:>10} {:<20} WHAT", "KEY", "ON DISK", "LAST USED");
+    print_plain!("{:<12} {:>10} {:<20} WHAT", "KEY", "ON DISK", "LAST USED");
     for template in templates {
         let size = indicatif::HumanBytes(template.size).to_string();
         let what = if template.damaged { "damaged" } else { &template.what };
         let key = template.key.get(..12).unwrap_or(&template.key);
-        anstream::println!("{key:<12} {size:>10} {:<20} {what}", time(template.used));
+        print_plain!("{key:<12} {size:>10} {:<20} {what}", time(template.used));
     }
     Ok(0)
 }

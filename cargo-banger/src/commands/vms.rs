@@ -23,19 +23,12 @@ pub(crate) async fn ps(args: &JsonArgs, context: &Context) -> Result<u8, Command
         context.events.note("no VM runs");
         return Ok(0);
     }
-    anstream::println!(
-        "{:<24} {:>5} {:>9} {:<9} {:<20}",
-        "NAME",
-        "VCPU",
-        "RAM",
-        "STATE",
-        "CREATED"
-    );
+    print_plain!("{:<24} {:>5} {:>9} {:<9} {:<20}", "NAME", "VCPU", "RAM", "STATE", "CREATED");
     for member in members {
         let meta = &member.record.meta;
         let state = if member.attended { "running" } else { "kept" };
         let ram = format!("{} MiB", meta.spec.ram);
-        anstream::println!(
+        print_plain!(
             "{:<24} {:>5} {ram:>9} {state:<9} {:<20}",
             meta.name,
             meta.spec.vcpu,

@@ -14,6 +14,9 @@ use tokio::sync::{mpsc, watch};
 /// How many replies may wait to be written before whoever makes them has to.
 const WAITING: usize = 16;
 
+/// How many events may wait to be told.
+const EVENTS_WAITING: usize = 256;
+
 /// A request, and the bytes that followed it.
 pub(super) type Asked = (Request, Vec<u8>);
 
@@ -71,8 +74,8 @@ async fn read(input: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<A
 pub(super) struct Replies {
     /// Replies wait while the other side does not read.
     replies: mpsc::Sender<Vec<u8>>,
-    /// Events come from where nobody can wait.
-    events: mpsc::UnboundedSender<Vec<u8>>,
+    /// Events come from where nobody can wait: what there is no room for is left out.
+    events: mpsc::Sender<Vec<u8>>,
 }
 
 impl Replies {
@@ -81,7 +84,7 @@ impl Replies {
         mut output: impl AsyncWrite + Unpin + Send + 'static,
     ) -> (Self, impl Future<Output = io::Result<()>> + Send) {
         let (replies, mut said) = mpsc::channel::<Vec<u8>>(WAITING);
-        let (events, mut told) = mpsc::unbounded_channel::<Vec<u8>>();
+        let (events, mut told) = mpsc::channel::<Vec<u8>>(EVENTS_WAITING);
         let writing = async move {
             loop {
                 let bytes = tokio::select! {
@@ -122,6 +125,6 @@ impl Replies {
             Event::Warning { text, hint: Some(hint) } => format!("warning: {text}\nhint: {hint}"),
             _ => return,
         };
-        drop(self.events.send(frame::line(&Reply::Told { text })));
+        drop(self.events.try_send(frame::line(&Reply::Told { text })));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use banger_lifecycle::exec::{GuestCommand, Streams};
 use banger_lifecycle::host::memory;
 use banger_lifecycle::machine::Guest;
+use banger_protocol::excerpt::Excerpt;
 use camino::Utf8Path;
 use tokio::io::AsyncWrite;
 
@@ -23,6 +24,9 @@ use crate::settings::{Effective, Flags};
 
 /// Memory that is left to the host, in bytes.
 const RESERVE: u64 = 1 << 30;
+
+/// How much of a suite's output is kept until it is shown, in bytes.
+const OUTPUT: usize = 16 << 20;
 
 /// One executable in one VM.
 pub(super) struct Suite {
@@ -91,7 +95,7 @@ impl Suite {
             .directory(request.directory())
             .environment(env);
         let mut guest = request.start(&self.context).await?;
-        let output = Collector::default();
+        let output = Collector::new();
         let status = run_in(&mut guest, command, &output, timeout).await;
         let failed = !matches!(status, Ok(0));
         let mut kept = None;
@@ -126,13 +130,18 @@ pub(super) fn jobs(flags: &Flags, context: &Context) -> Result<usize, CommandErr
     Ok(cores.min(fit).max(1))
 }
 
-/// Both output streams in one, in the order in which they came.
-#[derive(Clone, Default)]
-struct Collector(Arc<Mutex<Vec<u8>>>);
+/// Both output streams in one, in the order in which they came; both ends of it, where it is much.
+#[derive(Clone)]
+struct Collector(Arc<Mutex<Excerpt>>);
 
 impl Collector {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Excerpt::new(OUTPUT / 2))))
+    }
+
     fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut excerpt = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *excerpt, Excerpt::new(0)).into_bytes()
     }
 }
 
@@ -142,7 +151,7 @@ impl AsyncWrite for Collector {
         _: &mut task::Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -152,5 +161,27 @@ impl AsyncWrite for Collector {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_output_is_kept_by_its_ends() {
+        let mut collector = Collector::new();
+        collector.write_all(b"first\n").await.unwrap();
+        for _ in 0..300 {
+            collector.write_all(&[b'x'; 64 << 10]).await.unwrap();
+        }
+        collector.clone().write_all(b"last\n").await.unwrap();
+        let output = collector.take();
+        assert!(output.len() < OUTPUT + 100, "{}", output.len());
+        assert!(output.starts_with(b"first\nx") && output.ends_with(b"xlast\n"));
+        let gone = format!("\n[... {} bytes left out ...]\n", 300 * (64 << 10) + 11 - OUTPUT);
+        assert!(output.windows(gone.len()).any(|window| window == gone.as_bytes()));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
 use banger_protocol::status;
+use banger_protocol::text::plain;
 
 use super::suite::{Outcome, Suite};
 use crate::cli::Isolate;
@@ -40,7 +41,7 @@ impl Summary {
         };
         self.tell(suite, passed, &text);
         if !passed {
-            self.failed.push(Failed { name: suite.name(), text });
+            self.failed.push(Failed { name: plain(&suite.name()).into_owned(), text });
         }
     }
 
@@ -72,7 +73,8 @@ impl Summary {
     fn tell(&self, suite: &Suite, passed: bool, text: &str) {
         match self.isolate {
             Isolate::Binary => {
-                let (name, program) = (suite.name(), suite.program());
+                let (name, program) = (suite.name(), suite.program().as_str());
+                let (name, program) = (plain(&name), plain(program));
                 tell!("     {GREEN}Running{GREEN:#} {name} ({program})");
                 if passed {
                     anstream::println!("{text}");
@@ -84,7 +86,8 @@ impl Summary {
                     (true, true) => (Style::new(), "ignored"),
                     (true, false) => (GREEN, "ok"),
                 };
-                anstream::println!("test {} ... {style}{word}{style:#}", suite.name());
+                let name = suite.name();
+                anstream::println!("test {} ... {style}{word}{style:#}", plain(&name));
             }
         }
         drop(std::io::stdout().flush());
@@ -101,7 +104,11 @@ fn is_ignored(text: &str) -> bool {
 fn text(suite: &Suite, outcome: &Outcome) -> String {
     let mut text = String::from_utf8_lossy(&outcome.output).trim_matches('\n').to_owned();
     if !matches!(outcome.status, 0 | super::FAILED) {
-        text.push_str(&format!("\n`{}` {}", suite.program(), status::describe(outcome.status)));
+        text.push_str(&format!(
+            "\n`{}` {}",
+            plain(suite.program().as_str()),
+            status::describe(outcome.status)
+        ));
     }
     if let Some(name) = &outcome.kept {
         text.push('\n');
