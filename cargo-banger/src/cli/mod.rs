@@ -125,6 +125,12 @@ pub(crate) enum Command {
         /// The guest's port
         port: u32,
     },
+    /// Go on with the logs of a VM that stays: a stream and its log in turn, from descriptor 3 on
+    #[command(hide = true)]
+    KeepLogs {
+        /// How many bytes of each log are left out of it
+        gone: Vec<u64>,
+    },
     /// List the VMs that run
     Ps(JsonArgs),
     /// Stop VMs by name

@@ -26,6 +26,7 @@ use banger_lifecycle::host::SurveyInput;
 use banger_lifecycle::image::ImageStore;
 use banger_lifecycle::spec::VmName;
 use banger_lifecycle::vmm::firecracker::release;
+use banger_lifecycle::vmm::keep_logs;
 use banger_protocol::text::plain_json;
 use tracing_subscriber::EnvFilter;
 
@@ -86,6 +87,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Init(args) => init::init(args, context).await,
         Command::Supervise(args) => supervise::supervise(args, context).await,
         Command::Vsock { socket, port } => vsock::vsock(&socket, port).await,
+        Command::KeepLogs { gone } => Ok(keep_logs(&gone).map(|()| 0)?),
         Command::Setup(args) => setup::setup(&args, context).await,
         Command::Doctor(args) => examine(&args, context),
         Command::Ps(args) => vms::ps(&args, context).await,

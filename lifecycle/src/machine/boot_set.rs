@@ -14,7 +14,7 @@ use crate::rundir::RunDir;
 use crate::spec::VmSpec;
 use crate::template::{INITRD, OVERLAY, Template, VMLINUX};
 use crate::vmm::firecracker::Home;
-use crate::vmm::{Config, Disk, Memory, clock};
+use crate::vmm::{CONSOLE, Config, Disk, Memory, clock};
 
 /// Paths of files that are there.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl BootSet {
             accelerator: engine.accelerator,
             kernel: self.kernel.clone(),
             initrd: self.initrd.clone(),
-            console_log: run_dir.path().join("console.log"),
+            console_log: run_dir.path().join(CONSOLE),
             disks,
             tsc_khz: boots.then(|| clock::told_at_boot(engine.accelerator)).flatten(),
             namespace: None,

@@ -248,13 +248,22 @@ impl Guest {
     /// Where its record cannot be written; the VM ends then.
     pub async fn keep(self) -> Result<VmName, Error> {
         let Self { mut vmm, prepared, .. } = self;
-        let Prepared { mut record, mut run_dir, workspace_disk, root, network, events, .. } =
-            prepared;
+        let Prepared {
+            mut record,
+            mut run_dir,
+            workspace_disk,
+            root,
+            network,
+            events,
+            program,
+            ..
+        } = prepared;
         record.meta.kept = true;
         record.write(run_dir.path()).during(Stage::Teardown)?;
         if let Err(error) = vmm.open_door(&door(run_dir.path())).await {
             events.detail(format!("shells reach it over its network only: {error}"));
         }
+        vmm.release(&program).during(Stage::Teardown)?;
         run_dir.stay();
         if let Some(disk) = workspace_disk {
             // The VM goes on writing to it; `stop` or a sweep removes it with the record.
@@ -266,7 +275,6 @@ impl Guest {
         if let Some(network) = network {
             network.leave();
         }
-        vmm.release();
         Ok(record.meta.name)
     }
 

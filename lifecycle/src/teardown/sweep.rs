@@ -15,6 +15,7 @@ use crate::process::unless_gone;
 use crate::rundir::leases::{run_directories, subdirectories};
 use crate::rundir::run::{guard_path, is_left_going, is_orphaned};
 use crate::rundir::{FileLock, Kind, Layout, Record, RecordError, Shelf};
+use crate::vmm::{CONSOLE, keeper};
 
 /// How long children of a dead run's owner may take to notice, or to end what they are about.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
@@ -191,6 +192,7 @@ fn seen(layout: &Layout, run_dir: &Utf8Path) -> io::Result<Buried> {
 /// Ends a dead run: its processes, what it owned elsewhere, its directory.
 pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<Buried> {
     remains::kill(run_dir)?;
+    keeper::wait_for_end(&run_dir.join(CONSOLE));
     let record = Record::read(layout, run_dir);
     if let Ok(Some(record)) = &record {
         for path in &record.meta.owns {

@@ -6,21 +6,30 @@
 //!    └─► GaveUp       └── batches
 //!    └─► Panicked or PoweredOff, from anywhere
 //! ```
+//!
+//! Whoever has taken over the guest writes what it likes: lines have a length, and of answers only the
+//! one that is waited for is kept.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
-use tokio::sync::{mpsc, watch};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::VmmError;
+use super::lines::{Lines, read_pieces};
+use super::log::Log;
 use crate::agent::Batch;
 
-/// How many lines a report quotes: a panic with its registers and call trace fits.
+/// How many lines a report quotes, and how many bytes: a panic with its registers and call trace fits.
 const TAIL_LINES: usize = 60;
+const TAIL_BYTES: usize = 16 << 10;
+
+/// How long a line may be, in bytes; a longer one counts as several.
+const LONGEST: usize = 4 << 10;
 
 /// What the console has told us of the guest's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +56,9 @@ enum Answer {
 /// A console being read. Reading ends with the VMM.
 pub(crate) struct Console {
     sign: watch::Receiver<Sign>,
-    answers: mpsc::UnboundedReceiver<Answer>,
+    answers: watch::Receiver<Option<Answer>>,
+    /// The batch whose answer is waited for.
+    wanted: Arc<AtomicU64>,
     input: Box<dyn AsyncWrite + Unpin + Send>,
     /// The console's own input, where the agent is spoken to over another stream: a VMM that sees it
     /// end tells nothing any more.
@@ -55,7 +66,15 @@ pub(crate) struct Console {
     /// Whether the stream to the agent ends with the VMM only.
     lasts: bool,
     batches: u64,
-    tail: Arc<Mutex<VecDeque<String>>>,
+    tail: Arc<Mutex<Tail>>,
+    reading: JoinHandle<()>,
+}
+
+/// The last lines.
+#[derive(Debug, Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    bytes: usize,
 }
 
 impl std::fmt::Debug for Console {
@@ -65,18 +84,19 @@ impl std::fmt::Debug for Console {
 }
 
 impl Console {
-    /// Reads lines in the background.
+    /// Reads lines in the background, and keeps all there is in a log.
     pub(crate) fn follow(
         output: impl AsyncRead + Unpin + Send + 'static,
         input: impl AsyncWrite + Unpin + Send + 'static,
-        log: Option<File>,
+        log: Option<Arc<Mutex<Log>>>,
     ) -> Self {
         let (signs, sign) = watch::channel(Sign::Booting);
-        let (answering, answers) = mpsc::unbounded_channel();
-        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let (answering, answers, wanted) = answers();
+        let tail = Arc::<Mutex<Tail>>::default();
         let notes = Notes { signs, answering, tail: Arc::clone(&tail), log };
-        tokio::spawn(read_lines(output, notes, Notes::take));
-        Self { sign, answers, input: Box::new(input), unused: None, lasts: true, batches: 0, tail }
+        let reading = tokio::spawn(notes.read(output));
+        let input = Box::new(input);
+        Self { sign, answers, wanted, input, unused: None, lasts: true, batches: 0, tail, reading }
     }
 
     /// Speaks to the agent over another stream from now on; `lasts` says whether that ends with the
@@ -87,13 +107,22 @@ impl Console {
         input: impl AsyncWrite + Unpin + Send + 'static,
         lasts: bool,
     ) {
-        let (answering, answers) = mpsc::unbounded_channel();
-        tokio::spawn(read_lines(output, answering, |answering, line| {
-            tell(answering, answer_in(&text_of(line)));
-        }));
-        (self.answers, self.lasts) = (answers, lasts);
+        let (answering, answers, wanted) = answers();
+        tokio::spawn(async move {
+            let mut lines = Lines::new(LONGEST);
+            let each = |line: &[u8]| {
+                answering.take(&text_of(line));
+            };
+            read_pieces(output, |piece| lines.take(piece, each)).await;
+        });
+        (self.answers, self.wanted, self.lasts) = (answers, wanted, lasts);
         let before = std::mem::replace(&mut self.input, Box::new(input));
         self.unused.get_or_insert(before);
+    }
+
+    /// Reads no more, so that somebody else may.
+    pub(crate) fn leave(&self) {
+        self.reading.abort();
     }
 
     /// Waits for the next sign that is not [`Sign::Booting`]; `None` when the console has ended.
@@ -121,30 +150,31 @@ impl Console {
     ) -> Result<(), VmmError> {
         self.batches += 1;
         let number = self.batches;
-        self.input.write_all(batch.text(number).as_bytes()).await.map_err(VmmError::Control)?;
-        match tokio::time::timeout(limit, self.answer(number)).await {
-            Ok(Some(Answer::Done(_))) => Ok(()),
-            Ok(Some(Answer::Failed(_, reason))) => Err(VmmError::Step { what, reason }),
-            Ok(None) => Err(VmmError::Control(std::io::ErrorKind::ConnectionReset.into())),
+        self.wanted.store(number, Ordering::Relaxed);
+        // A guest may take as long to read as to answer.
+        let asking = async {
+            self.input.write_all(batch.text(number).as_bytes()).await.map_err(VmmError::Control)?;
+            Ok(self.answer(number).await)
+        };
+        match tokio::time::timeout(limit, asking).await {
+            Ok(Ok(Some(Answer::Done(_)))) => Ok(()),
+            Ok(Ok(Some(Answer::Failed(_, reason)))) => Err(VmmError::Step { what, reason }),
+            Ok(Ok(None)) => Err(VmmError::Control(std::io::ErrorKind::ConnectionReset.into())),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(VmmError::NoAnswer { what, seconds: limit.as_secs() }),
         }
     }
 
-    /// The answer to a batch; what is left of earlier ones is passed over.
-    /// `None` when the stream to the agent has ended, and the VMM need not have.
+    /// The answer to a batch. `None` when the stream to the agent has ended, and the VMM need not have.
     async fn answer(&mut self, wanted: u64) -> Option<Answer> {
-        loop {
-            match self.answers.recv().await {
-                Some(answer @ (Answer::Done(number) | Answer::Failed(number, _)))
-                    if number == wanted =>
-                {
-                    return Some(answer);
-                }
-                Some(_) => {}
-                // The VMM's end is what counts, and is seen elsewhere.
-                None if self.lasts => return std::future::pending().await,
-                None => return None,
-            }
+        let is_it = |answer: &Option<Answer>| {
+            answer.as_ref().is_some_and(|answer| answer.number() == wanted)
+        };
+        match self.answers.wait_for(is_it).await {
+            Ok(answer) => answer.clone(),
+            // The VMM's end is what counts, and is seen elsewhere.
+            Err(_) if self.lasts => std::future::pending().await,
+            Err(_) => None,
         }
     }
 
@@ -156,36 +186,82 @@ impl Console {
     /// The last lines.
     pub(crate) fn tail(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.iter().cloned().collect::<Vec<_>>().join("\n")
+        tail.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 }
 
-/// Reads until the end, and has each line taken, its end included.
-async fn read_lines<T>(stream: impl AsyncRead + Unpin, mut taker: T, take: impl Fn(&mut T, &[u8])) {
-    let mut reader = BufReader::new(stream);
-    let mut bytes = Vec::new();
-    while let Ok(1..) = reader.read_until(b'\n', &mut bytes).await {
-        take(&mut taker, &bytes);
-        bytes.clear();
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Answer {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Done(number) | Self::Failed(number, _) => *number,
+        }
+    }
+}
+
+impl Tail {
+    fn push(&mut self, line: String) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+        while self.lines.len() > TAIL_LINES || self.bytes > TAIL_BYTES {
+            self.bytes -= self.lines.pop_front().map_or(0, |line| line.len());
+        }
+    }
+}
+
+/// Where answers go: one at a time, and only such as somebody waits for.
+struct Answering {
+    answers: watch::Sender<Option<Answer>>,
+    wanted: Arc<AtomicU64>,
+}
+
+fn answers() -> (Answering, watch::Receiver<Option<Answer>>, Arc<AtomicU64>) {
+    let (answers, receiver) = watch::channel(None);
+    let wanted = Arc::<AtomicU64>::default();
+    (Answering { answers, wanted: Arc::clone(&wanted) }, receiver, wanted)
+}
+
+impl Answering {
+    /// Passes on what a line answers, where that is waited for; whether it is an answer at all.
+    fn take(&self, line: &str) -> bool {
+        let Some(answer) = answer_in(line) else { return false };
+        if answer.number() == self.wanted.load(Ordering::Relaxed) {
+            self.answers.send_replace(Some(answer));
+        }
+        true
     }
 }
 
 /// Where the console's lines go.
 struct Notes {
     signs: watch::Sender<Sign>,
-    answering: mpsc::UnboundedSender<Answer>,
-    tail: Arc<Mutex<VecDeque<String>>>,
-    log: Option<File>,
+    answering: Answering,
+    tail: Arc<Mutex<Tail>>,
+    log: Option<Arc<Mutex<Log>>>,
 }
 
 impl Notes {
-    fn take(&mut self, bytes: &[u8]) {
-        if let Some(Err(error)) = self.log.as_mut().map(|log| log.write_all(bytes)) {
-            tracing::debug!(%error, "the console's log is not whole");
-            self.log = None;
-        }
+    async fn read(self, output: impl AsyncRead + Unpin) {
+        let mut lines = Lines::new(LONGEST);
+        let take = |line: &[u8]| self.take(line);
+        read_pieces(output, |piece| {
+            if let Some(log) = &self.log {
+                log.lock().unwrap_or_else(PoisonError::into_inner).write(piece);
+            }
+            lines.take(piece, take);
+        })
+        .await;
+        lines.finish(take);
+    }
+
+    fn take(&self, bytes: &[u8]) {
         let line = text_of(bytes);
-        if tell(&self.answering, answer_in(&line)) {
+        if self.answering.take(&line) {
             return;
         }
         if let Some(seen) = sign_in(&line) {
@@ -199,20 +275,8 @@ impl Notes {
                 news
             });
         }
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        if tail.len() == TAIL_LINES {
-            tail.pop_front();
-        }
-        tail.push_back(line);
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
-}
-
-/// Passes an answer on, if it is one. Nobody waits for it after a time-out.
-fn tell(answering: &mpsc::UnboundedSender<Answer>, answer: Option<Answer>) -> bool {
-    answer.is_some_and(|answer| {
-        drop(answering.send(answer));
-        true
-    })
 }
 
 /// A line as text, without its end.
@@ -254,6 +318,10 @@ fn words_of_ours(line: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use tokio::io::{AsyncBufReadExt as _, BufReader, DuplexStream};
+
     use super::*;
 
     #[tokio::test]
@@ -278,7 +346,7 @@ mod tests {
         let sign = Console::follow(&off[..], tokio::io::sink(), None).sign().await;
         assert_eq!(sign, Some(Sign::PoweredOff));
         let text = [&b"banger: gave up: no disk\n"[..], off].concat();
-        let mut console = Console::follow(std::io::Cursor::new(text), tokio::io::sink(), None);
+        let mut console = Console::follow(Cursor::new(text), tokio::io::sink(), None);
         console.drained().await;
         assert_eq!(console.last_sign(), Sign::GaveUp("no disk".to_owned()));
     }
@@ -310,6 +378,75 @@ mod tests {
         };
         let (error, ()) = tokio::join!(host, agent);
         assert_eq!(error, "the guest failed at naming: file: error 28");
+    }
+
+    /// Both ends of a stream, ours in halves.
+    fn stream() -> (impl AsyncRead + Unpin + Send, impl AsyncWrite + Unpin + Send, DuplexStream) {
+        let (theirs, ours) = tokio::io::duplex(4096);
+        let (output, input) = tokio::io::split(ours);
+        (output, input, theirs)
+    }
+
+    #[tokio::test]
+    async fn a_flood_without_line_ends_is_not_kept() {
+        let (output, input, mut theirs) = stream();
+        let mut console = Console::follow(output, input, None);
+        for _ in 0..1000 {
+            theirs.write_all(&[b'A'; 65536]).await.unwrap();
+        }
+        theirs.write_all(b"\nlast\n").await.unwrap();
+        drop(theirs);
+        console.drained().await;
+        let tail = console.tail();
+        assert!(tail.len() < TAIL_BYTES + TAIL_LINES, "{}", tail.len());
+        assert!(tail.ends_with("A\n\nlast"));
+        let longest = tail.lines().map(str::len).max().unwrap();
+        assert!(longest <= LONGEST, "{longest}");
+    }
+
+    #[tokio::test]
+    async fn a_reason_is_no_longer_than_a_line() {
+        let text = format!("banger: gave up: {}\n", "A".repeat(1 << 20));
+        let sign = Console::follow(Cursor::new(text), tokio::io::sink(), None).sign().await;
+        let Some(Sign::GaveUp(reason)) = sign else { panic!("{sign:?}") };
+        assert!(reason.len() < LONGEST, "{}", reason.len());
+    }
+
+    #[tokio::test]
+    async fn among_a_flood_of_answers_the_one_that_is_waited_for_is_found() {
+        let (output, input, _theirs) = stream();
+        let mut console = Console::follow(output, input, None);
+        let (output, input, theirs) = stream();
+        console.speak_over(output, input, true);
+        let (theirs_output, mut theirs_input) = tokio::io::split(theirs);
+        let agent = async move {
+            let mut lines = BufReader::new(theirs_output).lines();
+            let flood = "banger: done 99999999\nbanger: failed 2 no\n".repeat(10_000);
+            for number in 1..4 {
+                while lines.next_line().await.unwrap().unwrap() != "go" {}
+                theirs_input.write_all(flood.as_bytes()).await.unwrap();
+                let answer = format!("banger: done {number}\n");
+                theirs_input.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let host = async move {
+            let batch = Batch::new().hostname("otter");
+            for fails in [false, true, false] {
+                let done = console.perform("naming", &batch, Duration::from_secs(60)).await;
+                assert_eq!(done.is_err(), fails, "{done:?}");
+            }
+        };
+        tokio::join!(host, agent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_reads_nothing_is_told() {
+        let (output, input, _theirs) = stream();
+        let mut console = Console::follow(output, input, None);
+        let batch = Batch::new().file("/x", 0o644, &"x".repeat(1 << 16));
+        let limit = Duration::from_secs(60);
+        let error = console.perform("naming", &batch, limit).await.unwrap_err();
+        assert_eq!(error.to_string(), "the guest did not answer within 60 s, at naming");
     }
 
     #[tokio::test(start_paused = true)]

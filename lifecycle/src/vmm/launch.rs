@@ -3,18 +3,20 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use command_fds::{CommandFdExt as _, FdMapping};
-use fs_err as fs;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::console::{Console, Sign};
 use super::firecracker::{self, Api, Setup};
+use super::log::Log;
 use super::qemu::qmp::{Qmp, Seen};
 use super::qemu::{BATCHES_FD, COMMANDS_FD, CONSOLE_FD, PROGRAM as QEMU, QMP_FD, args};
+use super::recording::Recording;
 use super::{Config, VmmError, log_path};
 use crate::overlay::dm_snapshot;
 use crate::process::{last_lines, tie_to_parent};
@@ -53,8 +55,44 @@ impl Drop for Process {
     }
 }
 
+/// What a VMM writes, on its way to logs.
+#[derive(Debug)]
+pub(super) struct Recordings {
+    /// The guest's console, which ends with the VMM.
+    pub(super) console: Recording,
+    /// The VMM's own messages: on standard error, and what else it has for them.
+    pub(super) messages: Vec<Recording>,
+    /// What it counts.
+    pub(super) metrics: Option<Recording>,
+}
+
+impl Recordings {
+    fn of(console: Recording, stderr: Recording) -> Self {
+        Self { console, messages: vec![stderr], metrics: None }
+    }
+
+    /// The VMM's end, with what it wrote.
+    pub(super) fn ended(&self, status: ExitStatus, program: &str) -> VmmError {
+        let text = self.messages.iter().map(|messages| messages.last(LAST_WORDS));
+        let stderr = last_lines(&text.collect::<Vec<_>>().join("\n"), 5);
+        VmmError::Ended { status, stderr: stderr.replace(&format!("{program}: "), "") }
+    }
+
+    /// All of them; the first ends with the VMM.
+    pub(super) fn all(&self) -> Vec<&Recording> {
+        let Self { console, messages, metrics } = self;
+        [console].into_iter().chain(messages).chain(metrics).collect()
+    }
+}
+
 /// What there is of a VMM that was started.
-pub(super) type Launched = (Process, Console, Control);
+pub(super) type Launched = (Process, Console, Control, Recordings);
+
+/// How long a VMM that is about to end may take.
+pub(super) const LAST_BREATH: Duration = Duration::from_secs(5);
+
+/// How much of a VMM's messages is looked at for its last words, in bytes.
+const LAST_WORDS: u64 = 16 << 10;
 
 /// Starts QEMU.
 pub(super) async fn qemu(
@@ -63,9 +101,9 @@ pub(super) async fn qemu(
     may_outlive: bool,
 ) -> Result<Launched, VmmError> {
     let (console, console_theirs) = pair()?;
-    let (control, control_theirs) = pair()?;
-    let (batches, batches_theirs) = pair()?;
-    let (commands, commands_theirs) = pair()?;
+    let (control, control_theirs) = stream()?;
+    let (batches, batches_theirs) = stream()?;
+    let (commands, commands_theirs) = stream()?;
     let descriptors = vec![
         FdMapping { parent_fd: control_theirs, child_fd: QMP_FD },
         FdMapping { parent_fd: console_theirs, child_fd: CONSOLE_FD },
@@ -75,23 +113,27 @@ pub(super) async fn qemu(
     let mut command = Command::new(&config.program);
     command.args(args(config)).stdin(Stdio::null()).stdout(Stdio::null());
     command.fd_mappings(descriptors).map_err(std::io::Error::other)?;
-    let mut process = spawn(command, run_dir, may_outlive)?;
-    let (output, input) = console.into_split();
-    let console = Console::follow(output, input, None);
+    let (mut process, stderr) = spawn(command, run_dir, may_outlive)?;
+    let (console, recording) = follow(console, config)?;
+    let recordings = Recordings::of(recording, stderr);
     let qmp = tokio::select! {
         qmp = Qmp::negotiate(control) => qmp,
-        status = process.child.wait() => return Err(ended(status?, run_dir, QEMU)),
+        status = process.child.wait() => return Err(recordings.ended(status?, QEMU)),
     };
     let qmp = match qmp {
         Ok(qmp) => qmp,
-        Err(VmmError::Control(_)) => {
-            return Err(ended(process.child.wait().await?, run_dir, QEMU));
+        // Where it has ended, it has said why.
+        Err(error @ VmmError::Control(_)) => {
+            return Err(match tokio::time::timeout(LAST_BREATH, process.child.wait()).await {
+                Ok(status) => recordings.ended(status?, QEMU),
+                Err(_) => error,
+            });
         }
         Err(error) => return Err(error),
     };
     let seen = qmp.seen();
     let (batches, commands) = (Some(batches), Some(commands));
-    Ok((process, console, Control::Qemu { qmp, seen, batches, commands }))
+    Ok((process, console, Control::Qemu { qmp, seen, batches, commands }, recordings))
 }
 
 /// Starts Firecracker.
@@ -105,25 +147,42 @@ pub(super) async fn firecracker(
     let arrival = firecracker::arrival(home)?;
     let mut command = firecracker::command(config, run_dir)?;
     command.stdin(console_theirs.try_clone()?).stdout(console_theirs);
-    let mut process = spawn(command, run_dir, may_outlive)?;
-    let (output, input) = console.into_split();
-    let log = fs::File::create(&config.console_log)?.into_parts().0;
-    let console = Console::follow(output, input, Some(log));
+    let recorded =
+        |pipe: &str, log: &str| Recording::pipe(&home.join(pipe), Log::create(&run_dir.join(log))?);
+    let log = recorded(firecracker::LOG_PIPE, firecracker::LOG)?;
+    let metrics = recorded(firecracker::METRICS_PIPE, firecracker::METRICS)?;
+    let (mut process, stderr) = spawn(command, run_dir, may_outlive)?;
+    let (console, recording) = follow(console, config)?;
+    let mut recordings = Recordings::of(recording, stderr);
+    recordings.messages.push(log);
+    recordings.metrics = Some(metrics);
     let api = match firecracker::connect(&mut process.child, arrival, home).await {
         Err(VmmError::Ended { status, .. }) => {
-            return Err(ended(status, run_dir, firecracker::PROGRAM));
+            return Err(recordings.ended(status, firecracker::PROGRAM));
         }
         api => api?,
     };
     let (setup, signs) = (Box::new(Setup::of(config)), console.signs());
-    Ok((process, console, Control::Firecracker { api, setup, signs, root: None }))
+    Ok((process, console, Control::Firecracker { api, setup, signs, root: None }, recordings))
+}
+
+/// Reads the console: it is followed, and recorded.
+fn follow(console: StdUnixStream, config: &Config) -> std::io::Result<(Console, Recording)> {
+    let [output, input] = [console.try_clone()?, console.try_clone()?].map(UnixStream::from_std);
+    let recording = Recording::of(console.into(), Log::create(&config.console_log)?);
+    Ok((Console::follow(output?, input?, Some(recording.log())), recording))
 }
 
 /// Starts the process; what it writes to standard error goes to its log. The command, which holds
 /// the child's ends of sockets, goes: without it they close with the child.
-fn spawn(mut command: Command, run_dir: &Utf8Path, may_outlive: bool) -> Result<Process, VmmError> {
-    let log = fs::OpenOptions::new().create(true).append(true).open(log_path(run_dir))?;
-    command.stderr(log.into_parts().0);
+fn spawn(
+    mut command: Command,
+    run_dir: &Utf8Path,
+    may_outlive: bool,
+) -> Result<(Process, Recording), VmmError> {
+    let (ours, theirs) = pair()?;
+    let messages = Recording::socket(ours, Log::create(&log_path(run_dir))?)?;
+    command.stderr(theirs);
     if may_outlive {
         command.process_group(0);
     } else {
@@ -131,19 +190,18 @@ fn spawn(mut command: Command, run_dir: &Utf8Path, may_outlive: bool) -> Result<
     }
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let child = command.spawn().map_err(|source| VmmError::Start { program, source })?;
-    Ok(Process { child, lives_on: false })
+    Ok((Process { child, lives_on: false }, messages))
 }
 
-/// The VMM's end, with what it wrote.
-pub(super) fn ended(status: ExitStatus, run_dir: &Utf8Path, program: &str) -> VmmError {
-    let text = fs::read(log_path(run_dir)).unwrap_or_default();
-    let stderr = last_lines(&String::from_utf8_lossy(&text), 5);
-    VmmError::Ended { status, stderr: stderr.replace(&format!("{program}: "), "") }
-}
-
-/// A connected pair: ours for the runtime, theirs for the child.
-fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
+/// A connected pair: ours, which does not block, and theirs for the child.
+fn pair() -> std::io::Result<(StdUnixStream, OwnedFd)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(ours)?, theirs.into()))
+    Ok((ours, theirs.into()))
+}
+
+/// The same, ours for the runtime.
+fn stream() -> std::io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = pair()?;
+    Ok((UnixStream::from_std(ours)?, theirs))
 }

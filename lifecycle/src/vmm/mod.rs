@@ -1,7 +1,7 @@
 //! The process that runs a VM.
 //!
 //! [`qemu`] and [`firecracker`] are the backends; [`launch`] starts either, [`running`] is a VM of
-//! either, [`end`] notices when it is one no more; [`console`] reads what the guest prints; [`clock`] measures what an emulated guest cannot measure itself. A backend
+//! either, [`end`] notices when it is one no more; [`console`] reads what the guest prints, in bounded [`lines`]; all that a VMM writes becomes a [`recording`] in a bounded [`log`], which a [`keeper`] goes on with for a VM that stays; [`clock`] measures what an emulated guest cannot measure itself. A backend
 //! computes what it tells its VMM as a value first, from one [`Config`], then applies it.
 
 pub(crate) mod clock;
@@ -9,11 +9,16 @@ pub(crate) mod config;
 pub(crate) mod console;
 mod end;
 pub mod firecracker;
+pub(crate) mod keeper;
 mod launch;
+mod lines;
+mod log;
 pub(crate) mod qemu;
+mod recording;
 mod running;
 
 pub(crate) use config::Config;
+pub use keeper::keep_logs;
 pub(crate) use running::Vmm;
 
 use std::io;
@@ -210,6 +215,9 @@ impl VmmError {
         }
     }
 }
+
+/// Where the guest's console is written to, in the VM's directory.
+pub(crate) const CONSOLE: &str = "console.log";
 
 /// Where a VMM's own messages go.
 fn log_path(run_dir: &Utf8Path) -> Utf8PathBuf {

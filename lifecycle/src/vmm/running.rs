@@ -11,14 +11,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use tokio::net::UnixStream;
 
 use super::console::{Console, Sign};
 use super::end::{End, failure};
-use super::launch::{self, Control, Process, ended};
+use super::keeper;
+use super::launch::{self, Control, LAST_BREATH, Process, Recordings};
 use super::{Accelerator, Config, Memory, VmmError, firecracker, qemu};
 use crate::agent::Batch;
 use crate::overlay::dm_snapshot;
@@ -26,8 +27,8 @@ use crate::session::Endpoint;
 use crate::session::socket::ShortPath;
 use crate::spec::VmmKind;
 
-/// How long a VMM that has closed its console may take to end.
-const LAST_BREATH: Duration = Duration::from_secs(5);
+/// How long a VMM that was killed may take to end.
+const DEATH_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a restored guest may take until its agent is there, and how long a first and a last
 /// attempt to reach it may.
@@ -43,8 +44,8 @@ pub(crate) struct Vmm {
     process: Process,
     console: Console,
     control: Control,
+    recordings: Recordings,
     program: String,
-    run_dir: Utf8PathBuf,
     accelerator: Accelerator,
     memory: Memory,
 }
@@ -62,13 +63,13 @@ impl Vmm {
             VmmKind::Qemu => launch::qemu(config, run_dir, may_outlive).await,
             VmmKind::Firecracker => launch::firecracker(config, run_dir, may_outlive).await,
         };
-        let (process, console, control) = launched?;
+        let (process, console, control, recordings) = launched?;
         Ok(Self {
             process,
             console,
             control,
+            recordings,
             program: config.program.file_name().unwrap_or_default().to_owned(),
-            run_dir: run_dir.to_owned(),
             accelerator: config.accelerator,
             memory: config.memory.clone(),
         })
@@ -263,14 +264,23 @@ impl Vmm {
 
     /// Kills the VMM and waits for its end.
     pub(crate) async fn kill(mut self) {
-        if let Err(error) = self.process.child.kill().await {
-            tracing::warn!(%error, "the VMM does not die");
+        match tokio::time::timeout(DEATH_LIMIT, self.process.child.kill()).await {
+            Ok(Ok(())) => {}
+            // What comes of that is told by who looks for what is left.
+            failed => tracing::warn!(?failed, "the VMM does not die"),
         }
     }
 
-    /// Leaves the VMM running without us; it must have been launched so that it may.
-    pub(crate) fn release(mut self) {
+    /// Leaves the VMM running without us; it must have been launched so that it may. Another process of
+    /// `program`, which is `cargo-banger`, goes on with its logs.
+    ///
+    /// # Errors
+    /// Where that cannot be started; the VMM ends then.
+    pub(crate) fn release(mut self, program: &Utf8Path) -> std::io::Result<()> {
+        self.console.leave();
+        keeper::start(program, &self.recordings.all())?;
         self.process.lives_on = true;
+        Ok(())
     }
 
     /// Turns a bare end into what the console says led to it.
@@ -290,7 +300,7 @@ impl Vmm {
         let _ = tokio::time::timeout(LAST_BREATH, self.console.drained()).await;
         self.last_words(match status.success() {
             true => VmmError::PoweredOff,
-            false => ended(status, &self.run_dir, &self.program),
+            false => self.recordings.ended(status, &self.program),
         })
     }
 

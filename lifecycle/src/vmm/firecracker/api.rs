@@ -1,9 +1,10 @@
 //! Requests to Firecracker's API: JSON over HTTP on a Unix socket.
 
 use std::io;
+use std::time::Duration;
 
 use camino::Utf8Path;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request};
 use hyper_util::client::legacy::Client;
@@ -15,7 +16,15 @@ use super::setup::{Drive, Interface, Setup};
 use crate::session::socket::ShortPath;
 use crate::vmm::VmmError;
 
-/// A client of one VM's API.
+/// How long an answer may be, in bytes.
+const LONGEST: usize = 64 << 10;
+
+/// How long an answer may take; and that to a request which writes all of the guest's memory.
+const LIMIT: Duration = Duration::from_secs(60);
+const SAVE_LIMIT: Duration = Duration::from_secs(900);
+const SAVE: &str = "/snapshot/create";
+
+/// A client of one VM's API. Who answers may be a guest's that has taken Firecracker over.
 #[derive(Debug)]
 pub(crate) struct Api {
     client: Client<UnixConnector, Full<Bytes>>,
@@ -115,7 +124,7 @@ impl Api {
             "snapshot_path": state,
             "mem_file_path": memory,
         });
-        self.put("/snapshot/create", &create).await
+        self.put(SAVE, &create).await
     }
 
     async fn put(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<(), VmmError> {
@@ -144,10 +153,15 @@ impl Api {
             .header("content-type", "application/json")
             .body(Full::from(text.unwrap_or_default()))
             .map_err(|error| control(&error))?;
-        let response = self.client.request(request).await.map_err(|error| control(&error))?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| control(&error))?;
-        let body = body.to_bytes();
+        let asking = async {
+            let response = self.client.request(request).await.map_err(|error| control(&error))?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, LONGEST).collect().await;
+            Ok::<_, VmmError>((parts.status, body.map_err(|error| control(&error))?.to_bytes()))
+        };
+        let limit = if path == SAVE { SAVE_LIMIT } else { LIMIT };
+        let answer = tokio::time::timeout(limit, asking).await;
+        let (status, body) = answer.map_err(|late| control(&late))??;
         if status.is_success() {
             return Ok(body);
         }
@@ -156,5 +170,48 @@ impl Api {
             Err(_) => format!("{status}: {}", String::from_utf8_lossy(&body)),
         };
         Err(VmmError::Refused { command: what, reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8PathBuf;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// A Firecracker that sends this to the first who connects, and goes on with `A`s without end where it
+    /// floods.
+    fn sending(answer: &'static str, floods: bool) -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = Utf8Path::from_path(dir.path()).unwrap().join("api.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            let mut stream = listener.accept().await.unwrap().0;
+            stream.read_u8().await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            while floods && stream.write_all(&[b'A'; 65536]).await.is_ok() {}
+            std::future::pending::<()>().await;
+        });
+        (dir, socket)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_taken_in() {
+        for answer in
+            ["HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n", "HTTP/1.1 200 OK\r\nx: "]
+        {
+            let (_dir, socket) = sending(answer, true);
+            let api = Api::new(&socket).unwrap();
+            assert!(matches!(api.version().await, Err(VmmError::Control(_))), "{answer}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
+        let (_dir, socket) = sending("HTTP/1.1 200 OK\r\n", false);
+        let api = Api::new(&socket).unwrap();
+        assert!(matches!(api.version().await, Err(VmmError::Control(_))));
     }
 }

@@ -95,9 +95,11 @@ impl Home {
         self.place(file, name, Access::ReadOnly)
     }
 
-    /// Makes an empty file that Firecracker may write to.
-    pub(super) fn create(&self, name: &str) -> io::Result<()> {
-        fs::File::create(self.dir.join(name))?;
+    /// Makes a pipe that Firecracker may write to, in place of one that is there.
+    pub(super) fn make_pipe(&self, name: &str) -> io::Result<()> {
+        let path = self.dir.join(name);
+        unless_gone(fs::remove_file(&path))?;
+        mknodat(CWD, path.as_std_path(), FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
         self.hand_over(name)
     }
 

@@ -26,7 +26,7 @@ use self::arrival::Arrival;
 pub(crate) use self::fault::remedy;
 pub(crate) use self::home::{Home, jail_user};
 pub(crate) use self::setup::{Setup, disk_device, disk_name};
-use super::{Config, VmmError, log_path};
+use super::{Config, VmmError};
 use crate::process::unless_gone;
 use crate::session::vsock;
 
@@ -38,11 +38,14 @@ pub(crate) const JAILER: &str = "jailer";
 const API: &str = "api.sock";
 pub(crate) const VSOCK: &str = "vsock.sock";
 
-/// What it counts, an object a minute and one at its end, in the VM's directory.
-const METRICS: &str = "metrics.json";
+/// What it counts, an object a minute and one at its end, in the VM's directory; and the pipe that it
+/// writes that to, where it runs.
+pub(crate) const METRICS: &str = "metrics.json";
+pub(crate) const METRICS_PIPE: &str = "metrics.pipe";
 
-/// What it writes to in a jail.
-const LOG: &str = "firecracker.log";
+/// The same for what it has to say, which a guest can have it do without end.
+pub(crate) const LOG: &str = "firecracker.log";
+pub(crate) const LOG_PIPE: &str = "firecracker.pipe";
 
 /// The vsock ports on which the guest's agent takes batches, and runs commands.
 pub(crate) const BATCHES: u32 = 1024;
@@ -58,14 +61,15 @@ pub(crate) fn command(config: &Config, run_dir: &Utf8Path) -> std::io::Result<Co
     if let (Some(namespace), false) = (namespace, home.is_jail()) {
         enter_network(&mut command, fs_err::File::open(namespace)?);
     }
-    home.create(METRICS)?;
-    command.args(["--api-sock", API, "--level", "Warn", "--metrics-path", METRICS, "--log-path"]);
+    home.make_pipe(METRICS_PIPE)?;
+    home.make_pipe(LOG_PIPE)?;
+    command.args(["--api-sock", API, "--level", "Warn", "--metrics-path", METRICS_PIPE]);
+    command.arg("--log-path");
     if home.is_jail() {
-        home.create(LOG)?;
-        command.arg(LOG);
+        command.arg(LOG_PIPE);
     } else {
         // A path in the VM's directory, by which the process is known as the VM's.
-        command.arg(log_path(run_dir));
+        command.arg(run_dir.join(LOG_PIPE));
     }
     Ok(command)
 }

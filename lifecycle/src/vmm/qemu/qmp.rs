@@ -1,16 +1,28 @@
 //! QEMU's control protocol: one JSON object a line.
+//!
+//! A guest may have taken QEMU over: what it sends is bounded, replies that nobody waits for are dropped,
+//! and each is waited for for so long only.
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, watch};
 
 use crate::process::hand_over;
 use crate::vmm::VmmError;
+use crate::vmm::lines::{Lines, read_pieces};
+
+/// How long a message may be, in bytes: a table of the guest's connections is the longest.
+const LONGEST: usize = 1 << 20;
+
+/// How long QEMU may take to reply, on a busy host; and to have written or read a state.
+const REPLY_LIMIT: Duration = Duration::from_secs(60);
+const TRANSFER_LIMIT: Duration = Duration::from_secs(300);
 
 /// The name under which QEMU keeps the descriptor of a file of device state.
 const STATE: &str = "state";
@@ -38,7 +50,7 @@ impl Qmp {
     /// Takes the greeting and leaves negotiation mode.
     pub(crate) async fn negotiate(stream: UnixStream) -> Result<Self, VmmError> {
         let (reader, writer) = stream.into_split();
-        let (reply, replies) = mpsc::channel(4);
+        let (reply, replies) = mpsc::channel(1);
         let (sender, seen) = watch::channel(Seen::default());
         tokio::spawn(read_messages(reader, reply, sender));
         let mut this = Self { writer, replies, seen };
@@ -53,8 +65,12 @@ impl Qmp {
         arguments: Value,
     ) -> Result<Value, VmmError> {
         let request = request(command, &arguments);
-        self.writer.write_all(request.as_bytes()).await.map_err(VmmError::Control)?;
-        self.reply(command).await
+        self.forget();
+        let asking = async {
+            self.writer.write_all(request.as_bytes()).await.map_err(VmmError::Control)?;
+            self.reply(command).await
+        };
+        within(REPLY_LIMIT, asking).await
     }
 
     /// The loopback port that leads to the guest's sshd.
@@ -105,9 +121,13 @@ impl Qmp {
         self.execute("migrate-set-capabilities", capabilities).await?;
         let command = "getfd";
         let request = request(command, &json!({"fdname": STATE}));
-        let stream = self.writer.as_ref();
-        hand_over(stream, request.as_bytes(), state).await.map_err(VmmError::Control)?;
-        self.reply(command).await.map(drop)
+        self.forget();
+        let asking = async {
+            let stream = self.writer.as_ref();
+            hand_over(stream, request.as_bytes(), state).await.map_err(VmmError::Control)?;
+            self.reply(command).await.map(drop)
+        };
+        within(REPLY_LIMIT, asking).await
     }
 
     /// Waits for the end of a transfer.
@@ -115,8 +135,11 @@ impl Qmp {
         let ended = |seen: &Seen| {
             matches!(seen.migration.as_deref(), Some("completed" | "failed" | "cancelled"))
         };
-        let seen = self.seen.wait_for(ended).await;
-        let status = seen.map_err(|_| gone())?.migration.clone().unwrap_or_default();
+        let ending = async {
+            let seen = self.seen.wait_for(ended).await;
+            seen.map(|seen| seen.clone()).map_err(|_| gone())
+        };
+        let status = within(TRANSFER_LIMIT, ending).await?.migration.unwrap_or_default();
         if status == "completed" {
             return Ok(());
         }
@@ -124,6 +147,11 @@ impl Qmp {
             command: command.to_owned(),
             reason: format!("the transfer {status}"),
         })
+    }
+
+    /// Drops a reply that nobody has waited for.
+    fn forget(&mut self) {
+        while self.replies.try_recv().is_ok() {}
     }
 
     async fn reply(&mut self, command: &'static str) -> Result<Value, VmmError> {
@@ -147,37 +175,46 @@ fn gone() -> VmmError {
     VmmError::Control(io::ErrorKind::UnexpectedEof.into())
 }
 
+/// Awaits something of QEMU's, for so long.
+async fn within<T>(
+    limit: Duration,
+    what: impl Future<Output = Result<T, VmmError>>,
+) -> Result<T, VmmError> {
+    let late = |late: tokio::time::error::Elapsed| VmmError::Control(late.into());
+    tokio::time::timeout(limit, what).await.map_err(late)?
+}
+
 /// Sorts what QEMU sends into replies and the events that nothing else would tell us.
 async fn read_messages(
-    reader: OwnedReadHalf,
+    from: impl AsyncRead + Unpin,
     reply: mpsc::Sender<Value>,
     seen: watch::Sender<Seen>,
 ) {
-    let mut lines = BufReader::new(reader).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
-        if message.get("return").is_some() || message.get("error").is_some() {
-            if reply.send(message).await.is_err() {
-                return;
-            }
-            continue;
+    let mut lines = Lines::new(LONGEST);
+    let sort = |line: &[u8]| sort(line, &reply, &seen);
+    read_pieces(from, |piece| lines.take(piece, sort)).await;
+}
+
+fn sort(line: &[u8], reply: &mpsc::Sender<Value>, seen: &watch::Sender<Seen>) {
+    let Ok(message) = serde_json::from_slice::<Value>(line) else { return };
+    if message.get("return").is_some() || message.get("error").is_some() {
+        return drop(reply.try_send(message));
+    }
+    let data = &message["data"];
+    match message["event"].as_str() {
+        Some("BLOCK_IO_ERROR") if data["nospace"] == true => {
+            let node = data["node-name"].as_str().unwrap_or("root").to_owned();
+            seen.send_modify(|seen| seen.full_disk = Some(node));
         }
-        let data = &message["data"];
-        match message["event"].as_str() {
-            Some("BLOCK_IO_ERROR") if data["nospace"] == true => {
-                let node = data["node-name"].as_str().unwrap_or("root").to_owned();
-                seen.send_modify(|seen| seen.full_disk = Some(node));
-            }
-            Some("VSERPORT_CHANGE") => {
-                seen.send_modify(|seen| seen.agent_ended |= data["open"] == false);
-            }
-            Some("MIGRATION") => {
-                let status = data["status"].as_str().map(str::to_owned);
-                seen.send_modify(|seen| seen.migration = status);
-            }
-            Some(event) => tracing::debug!(event, "QMP"),
-            None => {}
+        Some("VSERPORT_CHANGE") => {
+            seen.send_modify(|seen| seen.agent_ended |= data["open"] == false);
         }
+        Some("MIGRATION") => {
+            let status = data["status"].as_str().map(str::to_owned);
+            seen.send_modify(|seen| seen.migration = status);
+        }
+        Some(event) => tracing::debug!(event, "QMP"),
+        None => {}
     }
 }
 
@@ -189,7 +226,62 @@ fn parse_forwarded_port(table: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
     use super::*;
+
+    /// A QMP connection, and its other side once that has taken part in the beginning.
+    async fn negotiated() -> (Qmp, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let greeting = async {
+            let mut request = BufReader::new(&mut theirs).lines();
+            assert!(request.next_line().await.unwrap().unwrap().contains("qmp_capabilities"));
+            theirs.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n").await.unwrap();
+            theirs
+        };
+        let (qmp, theirs) = tokio::join!(Qmp::negotiate(ours), greeting);
+        (qmp.unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_replies_and_events_is_not_kept() {
+        let (mut qmp, theirs) = negotiated().await;
+        let (reader, mut writer) = theirs.into_split();
+        let long = "A".repeat(3 << 20);
+        let stale = r#"{"return": "stale"}"#.to_owned() + "\n";
+        let event = r#"{"event": "VSERPORT_CHANGE", "data": {"open": true}}"#.to_owned() + "\n";
+        let vmm = async move {
+            writer.write_all(long.as_bytes()).await.unwrap();
+            writer.write_all(b"\n").await.unwrap();
+            for _ in 0..1000 {
+                writer.write_all(stale.as_bytes()).await.unwrap();
+                writer.write_all(event.as_bytes()).await.unwrap();
+            }
+            let full =
+                r#"{"event": "BLOCK_IO_ERROR", "data": {"nospace": true, "node-name": "n"}}"#;
+            writer.write_all(format!("{full}\n").as_bytes()).await.unwrap();
+            let mut lines = BufReader::new(reader).lines();
+            lines.next_line().await.unwrap();
+            writer.write_all(b"{\"return\": \"fresh\"}\n").await.unwrap();
+            (lines, writer)
+        };
+        let client = async {
+            // All that was sent before has been read, too.
+            qmp.seen().wait_for(|seen| seen.full_disk.is_some()).await.unwrap();
+            assert!(qmp.replies.len() <= 1);
+            qmp.execute("query-status", json!({})).await.unwrap()
+        };
+        let (said, _open) = tokio::join!(client, vmm);
+        assert_eq!(said, "fresh");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vmm_that_is_silent_is_not_waited_for_for_ever() {
+        let (mut qmp, _theirs) = negotiated().await;
+        let error = qmp.execute("cont", json!({})).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot talk to the VMM");
+        assert!(qmp.transferred("migrate").await.is_err());
+    }
 
     #[test]
     fn the_port_is_read_from_the_table() {
