@@ -1,7 +1,7 @@
 //! One command in one VM, on our own terminal or streams: what `run`, `runner` and `shell` share.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banger_lifecycle::exec::GuestCommand;
 use banger_lifecycle::machine::Guest;
@@ -14,6 +14,9 @@ use crate::error::CommandError;
 use crate::exit_code;
 use crate::interrupt::Interrupts;
 use crate::terminal;
+
+/// How long bringing files back may take at least, whatever the time limit.
+const LEAST_FETCH: Duration = Duration::from_secs(10);
 
 /// A command and what is to be done beside it.
 pub(crate) struct Errand {
@@ -50,22 +53,26 @@ impl Errand {
     ) -> Result<u8, CommandError> {
         let Self { command, is_shell, fetches, keep, timings } = self;
         let timeout = request.settings.timeout;
-        let mut guest = tokio::select! {
-            guest = request.start(context) => guest?,
-            _ = interrupts.next() => return Err(CommandError::interrupted()),
-        };
+        let mut guest = interrupts.end(request.start(context)).await?;
         context.reporter.clear();
+        let began = Instant::now();
         let outcome = command_in(&mut guest, command, is_shell, timeout, &mut interrupts).await;
-        let fetched = fetch_all(&mut guest, &fetches, &outcome).await;
+        let left = timeout.map(|limit| time_to_fetch(limit, began.elapsed()));
+        let fetching = fetch_all(&mut guest, &fetches, &outcome, left);
+        let fetched = interrupts.end(fetching).await;
         let failed = !matches!(outcome, Ok(0)) || fetched.is_err();
+        let was_interrupted =
+            was_interrupted(&outcome) || fetched.as_ref().is_err_and(CommandError::is_interruption);
         let ended = if keep == Keep::Always || (keep == Keep::OnFailure && failed) {
-            guest.keep().await.map(|name| context.events.note(CommandError::kept(&name)))
-        } else if matches!(&outcome, Err(error) if error.code == exit_code::INTERRUPTED) {
+            let kept = async { Ok(guest.keep().await?) };
+            let kept = interrupts.end(kept).await;
+            kept.map(|name| context.events.note(CommandError::kept(&name)))
+        } else if was_interrupted {
             // It may not answer: nothing is asked of it any more.
             drop(guest);
             Ok(())
         } else {
-            guest.shutdown().await.map(drop)
+            interrupts.end(async { Ok(guest.shutdown().await.map(drop)?) }).await
         };
         print_timings(timings, context);
         let status = outcome?;
@@ -73,6 +80,16 @@ impl Errand {
         ended?;
         Ok(status)
     }
+}
+
+fn was_interrupted(outcome: &Result<u8, CommandError>) -> bool {
+    outcome.as_ref().is_err_and(CommandError::is_interruption)
+}
+
+/// How long bringing files back may take where there is a time limit: what the command left of that, but
+/// always a while, since that is promised also where the command has used it up.
+fn time_to_fetch(limit: Duration, used: Duration) -> Duration {
+    limit.saturating_sub(used).max(LEAST_FETCH)
 }
 
 /// Runs the command on our streams.
@@ -102,25 +119,37 @@ pub(crate) async fn within<T>(
     limit: Option<Duration>,
     running: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
-    let Some(limit) = limit else { return running.await };
-    let ended = tokio::time::timeout(limit, running).await;
-    ended.unwrap_or_else(|_| Err(CommandError::timed_out(limit)))
+    in_time(limit, running, "the command").await
 }
 
-/// Brings everything back that was asked for, also after a command that failed; not from a guest
-/// that is lost.
+async fn in_time<T>(
+    limit: Option<Duration>,
+    running: impl Future<Output = Result<T, CommandError>>,
+    what: &str,
+) -> Result<T, CommandError> {
+    let Some(limit) = limit else { return running.await };
+    let ended = tokio::time::timeout(limit, running).await;
+    ended.unwrap_or_else(|_| Err(CommandError::timed_out(what, limit)))
+}
+
+/// Brings everything back that was asked for, for so long, also after a command that failed; not from a
+/// guest that is lost.
 async fn fetch_all(
     guest: &mut Guest,
     fetches: &[Fetch],
     outcome: &Result<u8, CommandError>,
+    limit: Option<Duration>,
 ) -> Result<(), CommandError> {
     if matches!(outcome, Err(error) if error.code != exit_code::TIMED_OUT) {
         return Ok(());
     }
-    for Fetch { guest: from, host: to } in fetches {
-        guest.fetch(from, to).await?;
-    }
-    Ok(())
+    let fetching = async {
+        for Fetch { guest: from, host: to } in fetches {
+            guest.fetch(from, to).await?;
+        }
+        Ok(())
+    };
+    in_time(limit, fetching, "bringing files back").await
 }
 
 fn print_timings(format: Option<TimingsFormat>, context: &Context) {
@@ -136,5 +165,26 @@ fn print_timings(format: Option<TimingsFormat>, context: &Context) {
                 .reporter
                 .with_timings(|timings| tell!("{}", plain_json(&timings.json().to_string())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_leaves_of_its_time_is_there_to_bring_files_back() {
+        let seconds = Duration::from_secs;
+        assert_eq!(time_to_fetch(seconds(60), seconds(20)), seconds(40));
+        assert_eq!(time_to_fetch(seconds(60), seconds(55)), LEAST_FETCH);
+        assert_eq!(time_to_fetch(seconds(2), seconds(3)), LEAST_FETCH);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_end_in_time_is_told_by_what_it_is() {
+        let never = std::future::pending::<Result<(), CommandError>>();
+        let error = in_time(Some(LEAST_FETCH), never, "bringing files back").await.unwrap_err();
+        assert_eq!(error.to_string(), "bringing files back did not end within 10s");
+        assert_eq!(error.code, exit_code::TIMED_OUT);
     }
 }

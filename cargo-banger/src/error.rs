@@ -49,10 +49,16 @@ impl CommandError {
         Self::new("left the guest", exit_code::INTERRUPTED)
     }
 
-    /// A command that took too long.
-    pub(crate) fn timed_out(limit: Duration) -> Self {
+    /// Something that took too long.
+    pub(crate) fn timed_out(what: &str, limit: Duration) -> Self {
+        let limit = Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
         let limit = humantime::format_duration(limit);
-        Self::new(format!("the command did not end within {limit}"), exit_code::TIMED_OUT)
+        Self::new(format!("{what} did not end within {limit}"), exit_code::TIMED_OUT)
+    }
+
+    /// Whether somebody wanted it so.
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.code == exit_code::INTERRUPTED
     }
 
     /// Whether everything else in this run would meet the same.

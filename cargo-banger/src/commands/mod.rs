@@ -120,6 +120,7 @@ const fn uses_files(command: &Command) -> Option<bool> {
         | Command::Collect(_)
         | Command::Init(_)
         | Command::Vsock { .. }
+        | Command::KeepLogs { .. }
         | Command::Config(_)
         | Command::Completions { .. }
         | Command::Man { .. } => None,

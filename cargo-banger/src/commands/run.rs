@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::interrupt::Interrupts;
 
 pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, CommandError> {
-    let interrupts = Interrupts::listen()?;
+    let mut interrupts = Interrupts::listen()?;
     let place = Place::of(&args.place, context)?;
     let fetch = |out: &String| fetch(out, &place, context);
     let fetches = args.out.iter().map(fetch).collect::<Result<Vec<_>, _>>()?;
@@ -22,7 +22,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, CommandE
     wish.flags.extend(args.limits.flags());
     wish.may_be_kept = args.keep;
     wish.place = Some(place);
-    let mut request = Request::check(context, wish).await?;
+    let mut request = interrupts.end(Request::check(context, wish)).await?;
     if runs_cargo(&args.command) {
         request.expect_cargo();
     }

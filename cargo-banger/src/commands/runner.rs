@@ -45,7 +45,7 @@ pub(crate) async fn runner(args: RunnerArgs, context: &Context) -> Result<u8, Co
         ..Wish::of(&args.vm)
     };
     wish.flags.extend(args.limits.flags());
-    let request = Request::check(context, wish).await?;
+    let request = interrupts.end(Request::check(context, wish)).await?;
     let own = request.settings.env.iter().cloned();
     let mut environment: Vec<_> = env::for_programs().chain(own).collect();
     if is_doc_test(&program) {

@@ -18,11 +18,11 @@ pub(crate) async fn shell(args: ShellArgs, context: &Context) -> Result<u8, Comm
     if let Some(name) = &args.kept {
         return enter(&vm_name(name)?, context).await;
     }
-    let interrupts = Interrupts::listen()?;
+    let mut interrupts = Interrupts::listen()?;
     let mut wish = Wish::of(&args.vm);
     wish.may_be_kept = args.keep;
     wish.place = Some(Place::of(&args.place, context)?);
-    let mut request = Request::check(context, wish).await?;
+    let mut request = interrupts.end(Request::check(context, wish)).await?;
     request.expect_cargo();
     // Who types decides how long that takes.
     request.settings.timeout = None;
@@ -47,8 +47,5 @@ async fn enter(name: &VmName, context: &Context) -> Result<u8, CommandError> {
         let ended = terminal::until_left(lent, visit.shell(streams)).await;
         Ok(ended.ok_or_else(CommandError::left)??)
     };
-    tokio::select! {
-        ended = shell => ended,
-        _ = interrupts.next() => Err(CommandError::interrupted()),
-    }
+    interrupts.end(shell).await
 }

@@ -26,6 +26,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::session::Session;
 use super::wire::{Replies, Requests};
+use super::{finish, written};
 use crate::context::Context;
 use crate::env;
 use crate::error::CommandError;
@@ -62,11 +63,14 @@ pub(super) async fn serve(
         }
     };
     context.reporter.clear();
-    tokio::select! {
-        ended = serving => ended,
-        _ = owner_ended => Ok(()),
-        _ = interrupts.next() => Ok(()),
-    }
+    let served = async {
+        tokio::select! {
+            ended = serving => ended,
+            _ = owner_ended => Ok(()),
+        }
+    };
+    let served = interrupts.end(served).await;
+    finish(session, served, &mut interrupts).await
 }
 
 async fn serve_one(stream: UnixStream, session: &mut Session<'_>) {
@@ -75,8 +79,7 @@ async fn serve_one(stream: UnixStream, session: &mut Session<'_>) {
     let writing = tokio::spawn(writing);
     session.serve(&mut Requests::from(input), replies).await;
     session.silence().await;
-    // The test may not be reading any more.
-    drop(writing.await);
+    written(writing).await;
 }
 
 /// Hands a test's session on to the group that it asks for, starting that where it is not there.

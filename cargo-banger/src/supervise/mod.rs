@@ -7,9 +7,12 @@ mod group;
 mod session;
 mod wire;
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use banger_lifecycle::event::Events;
+use tokio::task::JoinHandle;
 
 use self::session::Session;
 use self::wire::{Replies, Requests};
@@ -17,6 +20,9 @@ use crate::cli::SuperviseArgs;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::interrupt::Interrupts;
+
+/// How long whoever has asked may take to read the last replies.
+const LAST_REPLIES: Duration = Duration::from_secs(5);
 
 /// Whoever is served now: events go there.
 type Listener = Arc<Mutex<Option<Replies>>>;
@@ -29,11 +35,11 @@ pub(crate) async fn supervise(args: SuperviseArgs, context: &Context) -> Result<
     match args.group.zip(args.owner) {
         Some((name, owner)) => {
             session.serves_group = true;
-            group::serve(&name, owner, &context, &mut session).await?;
+            group::serve(&name, owner, &context, &mut session).await
         }
-        None => one(&mut session).await?,
+        None => one(&mut session).await,
     }
-    session.end().await.map(|()| 0)
+    .map(|()| 0)
 }
 
 /// Serves the test that is our parent.
@@ -43,15 +49,36 @@ async fn one(session: &mut Session<'_>) -> Result<(), CommandError> {
     let writing = tokio::spawn(writing);
     let mut requests = Requests::from(tokio::io::stdin());
     // Whatever is under way when a signal comes is dropped, and with it what it has made so far.
-    tokio::select! {
-        () = session.serve(&mut requests, replies) => {}
-        _ = interrupts.next() => {}
-    }
+    let served = async {
+        session.serve(&mut requests, replies).await;
+        Ok(())
+    };
+    let served = interrupts.end(served).await;
     // It ends once nobody sends anything, events neither.
     session.listen(None);
-    // Nobody may be reading any more.
-    drop(writing.await);
-    Ok(())
+    written(writing).await;
+    finish(session, served, &mut interrupts).await
+}
+
+/// Takes the VM down: at once where somebody wants an end.
+async fn finish(
+    session: &mut Session<'_>,
+    served: Result<(), CommandError>,
+    interrupts: &mut Interrupts,
+) -> Result<(), CommandError> {
+    if served.is_err() {
+        session.give_up();
+        return Ok(());
+    }
+    interrupts.end(session.end()).await
+}
+
+/// Waits until all replies are written, or nobody reads them any more.
+async fn written(writing: JoinHandle<io::Result<()>>) {
+    let stop = writing.abort_handle();
+    if tokio::time::timeout(LAST_REPLIES, writing).await.is_err() {
+        stop.abort();
+    }
 }
 
 fn events(listener: &Listener) -> Events {

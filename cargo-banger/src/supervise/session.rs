@@ -109,6 +109,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Takes the VM down without asking anything of the guest.
+    pub(super) fn give_up(&mut self) {
+        self.guest = None;
+    }
+
     async fn answer(
         &mut self,
         asked: io::Result<Asked>,

@@ -1,6 +1,8 @@
 //! VMs that stay after their command: listed, entered, stopped.
 
-use crate::common::TestEnvironment;
+use std::time::Duration;
+
+use crate::common::{TestEnvironment, eventually};
 
 #[test]
 fn a_kept_vm_is_listed_entered_and_stopped() {
@@ -19,6 +21,12 @@ fn a_kept_vm_is_listed_entered_and_stopped() {
 
     let shell = env.banger(["shell", "stayer"]).input("cat /root/mark\nexit 5\n").run().code(5);
     assert!(shell.text().contains("kept"), "{shell}");
+
+    // Somebody goes on with its logs.
+    let input = "echo still $((40 + 2)) there >/dev/ttyS0\nexit 0\n";
+    env.banger(["shell", "stayer"]).input(input).run().code(0);
+    let printed = || env.consoles().contains("still 42 there");
+    eventually(Duration::from_secs(60), "the console is written down", printed);
 
     let mut first = env.banger(["shell", "stayer"]).interactive().start();
     first.write("echo up$((40 + 2))\n");

@@ -1,11 +1,15 @@
 //! A command's standard streams, carried between the caller and the guest.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use banger_protocol::verdict;
+use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::channel::{Speaker, Started};
 use super::frame::{PIECE, Said, Told};
@@ -15,6 +19,9 @@ use crate::process::shell_status;
 /// How long output may stay silent after the command has ended before we stop waiting for what
 /// its background children, which hold the streams open, might still write.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How much is kept of a stream of a command of our own, in bytes; a guest's may write without end.
+const CAPTURED: usize = 64 << 10;
 
 type Reader<'a> = Box<dyn AsyncRead + Unpin + Send + 'a>;
 type Writer<'a> = Box<dyn AsyncWrite + Unpin + Send + 'a>;
@@ -104,15 +111,61 @@ pub(crate) async fn run(
     }
 }
 
-/// Runs a short command of our own with no input, and returns what it wrote.
+/// The same, with signals passed on to the command as they come. Its end is not behind a signal that the
+/// guest does not take.
+pub(crate) async fn run_signalled(
+    channel: &Channel,
+    command: &GuestCommand,
+    streams: Streams<'_>,
+    interrupt: &mut impl AsyncFnMut() -> Signal,
+) -> Result<u8, ExecError> {
+    let running = run(channel, command, streams);
+    let signalling = async {
+        loop {
+            channel.signal(interrupt().await).await;
+        }
+    };
+    tokio::select! {
+        // The command is there before a signal for it.
+        biased;
+        status = running => status,
+        never = signalling => never,
+    }
+}
+
+/// Runs a short command of our own with no input, and returns the beginning of what it wrote.
 pub(crate) async fn capture(
     channel: &Channel,
     command: &GuestCommand,
 ) -> Result<(u8, Vec<u8>, Vec<u8>), ExecError> {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let (mut stdout, mut stderr) = (Beginning::default(), Beginning::default());
     let streams = Streams::to(&mut stdout, &mut stderr);
     let status = run(channel, command, streams).await?;
-    Ok((status, stdout, stderr))
+    Ok((status, stdout.0, stderr.0))
+}
+
+/// The beginning of what is written; the rest is taken in and dropped.
+#[derive(Debug, Default)]
+struct Beginning(Vec<u8>);
+
+impl AsyncWrite for Beginning {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let room = CAPTURED - self.0.len();
+        self.0.extend(&bytes[..bytes.len().min(room)]);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// Sends the caller's input until it ends, or nobody reads it.
@@ -144,11 +197,12 @@ async fn pass(
     speaker: &Speaker,
     taken: mpsc::Sender<bool>,
 ) -> Result<u8, ExecError> {
-    let mut status = None;
+    // Only output extends the time for more of it.
+    let (mut status, mut heard) = (None, Instant::now());
     loop {
         let next = match status {
             Some(status) if to.iter().all(Option::is_none) => return Ok(shell_status(status)),
-            Some(status) => match tokio::time::timeout(LINGER, told.recv()).await {
+            Some(status) => match timeout_at(heard + LINGER, told.recv()).await {
                 Ok(next) => next,
                 Err(_) => return Ok(shell_status(status)),
             },
@@ -157,7 +211,10 @@ async fn pass(
         match next {
             // There may be no more input.
             Some(Told::Taken { open }) => drop(taken.try_send(open)),
-            Some(Told::Status(ended)) => status = Some(ended),
+            Some(Told::Status(ended)) if status.is_none() => {
+                (status, heard) = (Some(ended), Instant::now());
+            }
+            Some(Told::Status(_)) => {}
             Some(Told::Verdict(piece)) => take_verdict(verdict.as_deref_mut(), &piece)?,
             Some(Told::Output(output, bytes)) => {
                 let stream = &mut to[output as usize - 1];
@@ -169,6 +226,7 @@ async fn pass(
                     speaker.say(Said::Close(output)).await;
                     *stream = None;
                 }
+                heard = Instant::now();
             }
             None => return status.map(shell_status).ok_or(ExecError::NoStatus),
         }

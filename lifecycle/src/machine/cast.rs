@@ -24,7 +24,7 @@ use super::{Plan, identity};
 use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
-use crate::exec::{Channel, GuestCommand, stream};
+use crate::exec::Channel;
 use crate::network::Network;
 use crate::overlay::{DiskFormat, qcow2, raw};
 use crate::rundir::record::NetworkRecord;
@@ -142,7 +142,7 @@ async fn warm(vmm: &mut Vmm, init: Init) -> Result<Channel, Cause> {
             wait_for_systemd(&channel).await?;
         }
         step(&channel, "waiting for the root disk to grow", SETTLED.to_owned()).await?;
-        stream::capture(&channel, &GuestCommand::new(vec!["/bin/true".into()])).await?;
+        step(&channel, "starting a program", "exec /bin/true".to_owned()).await?;
         with_sftp(&channel, async |_| Ok(())).await
     };
     vmm.attend(warming).await?;

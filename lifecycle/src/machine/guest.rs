@@ -24,8 +24,10 @@ use crate::vmm::{Vmm, VmmError};
 /// How long a command that is killed may hold up the next one.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the guest may take to write out the workspace disk.
+/// How long the guest may take to write out the workspace disk; and where a command was given up, whoever
+/// waits having waited already.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
+const LATE_FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A VM that runs commands. Dropping it kills the VM and removes its files, without keeping what
 /// was built; [`Guest::shutdown`] does it in order.
@@ -33,6 +35,8 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Guest {
     mounted: Option<Mounted>,
+    /// Whether a command was begun whose end was not awaited.
+    unfinished: bool,
     channel: Channel,
     vmm: Vmm,
     prepared: Prepared,
@@ -47,7 +51,7 @@ pub struct Shutdown {
 
 impl Guest {
     pub(super) fn new(vmm: Vmm, channel: Channel, prepared: Prepared) -> Self {
-        Self { mounted: None, channel, vmm, prepared }
+        Self { mounted: None, unfinished: false, channel, vmm, prepared }
     }
 
     /// The VM's name.
@@ -120,33 +124,14 @@ impl Guest {
         let command = command.within(&self.prepared.surroundings);
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Command);
-        let result = self.attend(&command, streams, &mut interrupt).await;
+        self.unfinished = true;
+        let Self { channel, vmm, .. } = self;
+        let running = stream::run_signalled(channel, &command, streams, &mut interrupt);
+        let result = vmm.attend(async { running.await.map_err(Cause::from) }).await;
+        self.unfinished = false;
         match result {
             Ok(status) => Ok(status),
             Err(cause) => Err(self.failed(Stage::Command, cause).await),
-        }
-    }
-
-    /// Waits for a command's end, or the VM's, and passes signals on.
-    async fn attend(
-        &mut self,
-        command: &GuestCommand,
-        streams: Streams<'_>,
-        interrupt: &mut impl AsyncFnMut() -> Signal,
-    ) -> Result<u8, Cause> {
-        let Self { channel, vmm, .. } = self;
-        let failure = vmm.failure();
-        tokio::pin!(failure);
-        let running = stream::run(channel, command, streams);
-        tokio::pin!(running);
-        loop {
-            tokio::select! {
-                // The command is there before a signal for it.
-                biased;
-                status = &mut running => return status.map_err(Cause::from),
-                error = &mut failure => return Err(error.into()),
-                signal = interrupt() => channel.signal(signal).await,
-            }
         }
     }
 
@@ -155,15 +140,18 @@ impl Guest {
     /// # Errors
     /// Where the guest does not answer.
     pub async fn kill_command(&mut self) -> Result<(), Error> {
-        self.channel.signal(Signal::KILL).await;
-        // Once another has run, it is gone.
-        let next = step(&self.channel, "ending the command", ":".to_owned());
+        let killing = async {
+            self.channel.signal(Signal::KILL).await;
+            // Once another has run, it is gone.
+            step(&self.channel, "ending the command", ":".to_owned()).await
+        };
         let next = async {
-            let ended = tokio::time::timeout(KILL_LIMIT, next).await;
+            let ended = tokio::time::timeout(KILL_LIMIT, killing).await;
             let (what, seconds) = ("ending the command", KILL_LIMIT.as_secs());
             Ok(ended.map_err(|_| VmmError::NoAnswer { what, seconds })??)
         };
         let killed = self.vmm.attend::<(), Cause>(next).await;
+        self.unfinished &= killed.is_err();
         killed.during(Stage::Command)
     }
 
@@ -284,8 +272,8 @@ impl Guest {
         if !self.mounted.as_ref().is_some_and(|mounted| mounted.changed || mounted.builds) {
             return false;
         }
-        let vmm = &mut self.vmm;
-        let frozen = vmm.perform("freezing the workspace disk", &freeze(), FREEZE_LIMIT).await;
+        let limit = if self.unfinished { LATE_FREEZE_LIMIT } else { FREEZE_LIMIT };
+        let frozen = self.vmm.perform("freezing the workspace disk", &freeze(), limit).await;
         if let Err(error) = &frozen {
             self.prepared.events.detail(format!("what was built is not kept: {error}"));
         }

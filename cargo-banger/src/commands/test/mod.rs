@@ -49,11 +49,8 @@ pub(crate) async fn test(args: TestArgs, context: &Context) -> Result<u8, Comman
         let passed = run(&suites, args.isolate, &crew, doc_tests, context).await?;
         Ok(if passed { 0 } else { FAILED })
     };
-    tokio::select! {
-        done = running => done,
-        // Dropping what runs takes its VMs down.
-        _ = interrupts.next() => Err(CommandError::interrupted()),
-    }
+    // Dropping what runs takes its VMs down.
+    interrupts.end(running).await
 }
 
 /// What the VMs of a run have in common.

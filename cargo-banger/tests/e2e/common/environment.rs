@@ -157,6 +157,14 @@ impl TestEnvironment {
         entries(&self.home().join("state/runs")).into_iter().filter(|path| path.is_dir()).collect()
     }
 
+    /// What the guests of this place have printed on their consoles.
+    pub(crate) fn consoles(&self) -> String {
+        let logs = self.run_directories().into_iter().map(|dir| dir.join("console.log"));
+        logs.filter_map(|log| fs::read(log).ok())
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .collect()
+    }
+
     /// The files below this place that are block devices.
     fn loop_devices(&self) -> Vec<String> {
         let blocks = entries(Utf8Path::new("/sys/block")).into_iter();

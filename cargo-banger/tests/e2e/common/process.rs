@@ -160,6 +160,17 @@ impl Running {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Waits until standard error contains a text.
+    pub(crate) fn wait_for_stderr(&mut self, text: &str) {
+        let found = self.stderr.wait_until(self.left(), |bytes, closed| {
+            let found = contains(bytes, text).then_some(true);
+            found.or_else(|| closed.then_some(false))
+        });
+        if found != Some(true) {
+            self.give_up(&format!("did not write `{text}`"));
+        }
+    }
+
     /// Writes to standard input of a program that was started for it.
     pub(crate) fn write(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().expect("the program is interactive");
