@@ -53,7 +53,7 @@ impl Builder {
         self.setting("suite", suite)
     }
 
-    /// Decides what the guest reaches: `none`, `auto`, `user` or `tap`.
+    /// Decides what the guest reaches: `none`, `auto`, `user`, `tap`, `internet` or `host-loopback`.
     pub fn net(self, net: &str) -> Self {
         self.setting("net", net)
     }

@@ -35,7 +35,8 @@ const IMAGE: &str = "the name of a Debian suite such as \"bookworm\"";
 const PACKAGES: &str =
     "the path of a package list, relative to Cargo.toml, such as \"tests/packages.apt\"";
 const INIT: &str = "\"quick\" or \"systemd\"";
-const NET: &str = "\"none\", \"auto\", \"user\" or \"tap\", true or false, or `net` alone";
+const NET: &str = "\"none\", \"auto\", \"user\", \"tap\", \"internet\" or \"host-loopback\", true or false, or `net` alone";
+const NETS: &[&str] = &["none", "auto", "user", "tap", "internet", "host-loopback"];
 const TIMEOUT: &str = "a time such as \"500ms\", \"30s\" or \"5m\"";
 const ENV: &str = "a list of variables such as [\"K=V\"]";
 const FILES: &str = "a list of host paths such as [\"/etc/services\", \"big.bin:/srv/big.bin\"]";
@@ -118,7 +119,7 @@ impl Options {
             "image" => self.set("suite", option.text(is_suite, IMAGE)?),
             "packages" => self.set("packages", option.text(|text| !text.is_empty(), PACKAGES)?),
             "init" => self.set("init", option.text(words, INIT)?),
-            "net" => self.set("net", option.switch(&["none", "auto", "user", "tap"], NET)?),
+            "net" => self.set("net", option.switch(NETS, NET)?),
             "timeout" => {
                 let text = option.text(|text| milliseconds(text).is_some(), TIMEOUT)?;
                 self.timeout_ms = milliseconds(&text);

@@ -117,6 +117,12 @@ pub(crate) enum Command {
     /// Serve a test that runs in a VM: speaks banger's protocol on standard input and output
     #[command(hide = true)]
     Supervise(SuperviseArgs),
+    /// Keep a guest from the host: passes frames between a VMM, on standard input, and `passt`
+    #[command(hide = true)]
+    Gate {
+        /// How far the guest gets: outside or internet
+        reach: String,
+    },
     /// Connect `ssh` to a port of a VM's vsock: hands the connection over on standard output
     #[command(hide = true)]
     Vsock {

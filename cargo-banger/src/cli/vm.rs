@@ -29,7 +29,8 @@ pub(crate) struct VmArgs {
     /// Process 1 of the guest: quick or systemd [default: quick]
     #[arg(long, value_name = "INIT")]
     init: Option<String>,
-    /// Let the guest open connections to the outside: auto, user or tap [default: none]
+    /// Let the guest open connections to the outside: auto, user, tap, internet or host-loopback
+    /// [default: none]
     #[arg(long, value_name = "NET", num_args = 0..=1, default_missing_value = "auto", require_equals = true)]
     net: Option<String>,
     /// Private network that VMs with a tap lease addresses from [default: 10.231.0.0/16]

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod doctor;
+mod gate;
 pub(crate) mod gc;
 pub(crate) mod image;
 pub(crate) mod init;
@@ -86,6 +87,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, CommandErro
         Command::Collect(args) => test::collect(args, context),
         Command::Init(args) => init::init(args, context).await,
         Command::Supervise(args) => supervise::supervise(args, context).await,
+        Command::Gate { reach } => gate::run(&reach),
         Command::Vsock { socket, port } => vsock::vsock(&socket, port).await,
         Command::KeepLogs { gone } => Ok(keep_logs(&gone).map(|()| 0)?),
         Command::Setup(args) => setup::setup(&args, context).await,
@@ -121,6 +123,7 @@ const fn uses_files(command: &Command) -> Option<bool> {
         | Command::Init(_)
         | Command::Vsock { .. }
         | Command::KeepLogs { .. }
+        | Command::Gate { .. }
         | Command::Config(_)
         | Command::Completions { .. }
         | Command::Man { .. } => None,

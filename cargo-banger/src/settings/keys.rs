@@ -59,8 +59,9 @@ pub(crate) const KEYS: &[Key] = &[
         "net",
         "BANGER_NET",
         "none",
-        "what the guest reaches: none, or the outside by user networking (user), a tap with NAT \
-         (tap), or that of both which its VMM has (auto)",
+        "what the guest reaches: none; the outside by passt (user), a tap with NAT (tap), or that of \
+         both which its VMM has (auto); of that public addresses only (internet); or the outside and \
+         what listens on the host's loopback (host-loopback)",
     ),
     key(
         "net-pool",

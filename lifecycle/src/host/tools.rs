@@ -62,7 +62,7 @@ pub(crate) const OLDEST_FIRECRACKER: Version = Version::new(1, 8);
 /// What an absence costs where Firecracker is used.
 pub(super) const COPIES: &str =
     "each Firecracker VM copies its root disk, in place of a dm snapshot";
-pub(super) const NO_TAPS: &str = "no VM has a tap; QEMU's user networking is as it was";
+pub(super) const NO_TAPS: &str = "no VM has a tap; `--net` with QEMU does without";
 const NO_IDS: &str = "no image can be built without root";
 
 /// Every program, in the order in which a run needs it.
@@ -102,6 +102,14 @@ pub const TOOLS: &[Tool] = &[
     tool("dmsetup", LONG, Purpose::Optional, Package::Dmsetup, COPIES),
     tool("ip", SHORT, Purpose::Optional, Package::Iproute, NO_TAPS),
     tool("nft", LONG, Purpose::Optional, Package::Nftables, NO_TAPS),
+    // Debian's tells no version.
+    tool(
+        "passt",
+        &[],
+        Purpose::Optional,
+        Package::Passt,
+        "`--net` is refused where QEMU runs the VM",
+    ),
 ];
 
 /// What was found of a program.

@@ -20,7 +20,7 @@ const RUNNER: &str = "#!/bin/sh\n\
     exec \"$@\"\n";
 
 /// Has the guest know what is on its disks, and whom to ask for addresses.
-pub(super) fn belongings(layers: &[&Layer], net: Net, resolvers: &str) -> Batch {
+pub(super) fn belongings(layers: &[&Layer], net: Net, resolvers: Option<&str>) -> Batch {
     let path: Vec<_> = layers.iter().filter_map(|layer| layer.bin()).collect();
     let mut batch = Batch::new()
         .directory("/etc/profile.d")
@@ -32,7 +32,7 @@ pub(super) fn belongings(layers: &[&Layer], net: Net, resolvers: &str) -> Batch 
         let config = format!("{VENDOR_MOUNT}/{CARGO_CONFIG}");
         batch = batch.link(&format!("{CARGO_HOME}/config.toml"), &config);
     }
-    if net == Net::Tap {
+    if let Some(resolvers) = resolvers {
         batch = batch.file("/etc/resolv.conf", 0o644, resolvers);
     }
     batch

@@ -142,6 +142,7 @@ impl BootSet {
             disks,
             tsc_khz: boots.then(|| clock::told_at_boot(engine.accelerator)).flatten(),
             namespace: None,
+            way: engine.way.clone(),
             home,
             state: None,
             spec: spec.clone(),

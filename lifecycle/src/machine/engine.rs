@@ -3,7 +3,7 @@
 //! | VMM | needs | can |
 //! |---|---|---|
 //! | Firecracker | its program, usable KVM | vsock; with root dm snapshots, and taps with NAT |
-//! | QEMU | its program | KVM or emulation, user networking, qcow2 |
+//! | QEMU | its program | KVM or emulation, network without root (by `passt`), qcow2 |
 //!
 //! Where nobody asks for one, Firecracker if it is there, can do what is asked for and has dm
 //! snapshots, else QEMU. What is asked for and cannot be is an error, never something else.
@@ -13,7 +13,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::plan::{Host, Plan};
 use crate::event::Stage;
 use crate::host::kvm::KvmProblem;
-use crate::network;
+use crate::network::passt::{self, Way};
+use crate::network::{self, Reach};
 use crate::overlay::{DiskFormat, RootOverlay, dm_snapshot};
 use crate::process::find_program;
 use crate::rundir::RunDir;
@@ -33,6 +34,8 @@ pub(super) struct Engine {
     pub(super) root: RootOverlay,
     /// What the guest reaches, and how: not `auto` any more.
     pub(super) net: Net,
+    /// By what, where that is `passt`.
+    pub(super) way: Option<Way>,
     /// What confines it, where it is to be confined.
     pub(super) jailer: Option<Utf8PathBuf>,
 }
@@ -57,13 +60,14 @@ impl Engine {
     fn qemu(spec: &VmSpec, host: Host<'_>) -> Result<Self, VmmError> {
         let vmm = VmmKind::Qemu;
         let net = match spec.net {
-            Net::None => Net::None,
-            Net::Auto | Net::User => Net::User,
+            Net::Auto => Net::User,
             Net::Tap => {
                 let hint = "`--net=user`, or `--vmm firecracker`";
                 return Err(unsupported(vmm, "taps (`--net=tap`)", hint));
             }
+            net => net,
         };
+        let way = matches!(net, Net::User | Net::Internet).then(|| way(net, host)).transpose()?;
         if spec.disk_rate.is_some() || spec.net_rate.is_some() {
             let what = "limits on devices (`--disk-rate`, `--net-rate`)";
             return Err(unsupported(vmm, what, "`--vmm firecracker` does"));
@@ -73,7 +77,7 @@ impl Engine {
         }
         let program = find(qemu::PROGRAM, host);
         let accelerator = accelerator(spec, host);
-        Ok(Self { vmm, program, accelerator, root: RootOverlay::Qcow2, net, jailer: None })
+        Ok(Self { vmm, program, accelerator, root: RootOverlay::Qcow2, net, way, jailer: None })
     }
 
     fn firecracker(plan: &Plan, host: Host<'_>) -> Result<Self, VmmError> {
@@ -81,14 +85,16 @@ impl Engine {
         require_kvm(spec, host)?;
         let net = match spec.net {
             Net::None => Net::None,
-            Net::User => {
+            Net::User | Net::HostLoopback => {
                 let hint = "`--net=tap` with root, or `--vmm qemu`";
-                return Err(unsupported(vmm, "user networking (`--net=user`)", hint));
+                let what = format!("networks without a tap (`--net={}`)", spec.net);
+                return Err(unsupported(vmm, &what, hint));
             }
-            Net::Auto | Net::Tap => match network::obstacle(host.path) {
+            Net::Auto | Net::Tap | Net::Internet => match network::obstacle(host.path) {
                 Some(hint) => {
                     return Err(unsupported(vmm, "outbound network (`--net`) here", hint));
                 }
+                None if spec.net == Net::Internet => Net::Internet,
                 None => Net::Tap,
             },
         };
@@ -98,7 +104,7 @@ impl Engine {
         };
         let program = plan.firecracker.clone().unwrap_or_else(|| find(firecracker::PROGRAM, host));
         let jailer = spec.jail.then(|| jailer(&program, host)).transpose()?;
-        Ok(Self { vmm, program, accelerator: Accelerator::Kvm, root, net, jailer })
+        Ok(Self { vmm, program, accelerator: Accelerator::Kvm, root, net, way: None, jailer })
     }
 
     /// Whether it is better than QEMU: it is there, and its VMs copy no disk.
@@ -138,18 +144,36 @@ impl Engine {
 
     /// Whether the guest has a network device.
     pub(super) fn has_link(&self) -> bool {
-        !self.has_vsock() || self.net == Net::Tap
+        !self.has_vsock() || self.has_tap()
+    }
+
+    /// Whether that is a tap.
+    pub(super) fn has_tap(&self) -> bool {
+        self.vmm == VmmKind::Firecracker && self.net != Net::None
     }
 
     /// What its guests are told at boot; to those of Firecracker disks have no serial numbers.
     pub(super) fn seed<'a>(&self, init: Init, keys: &'a Keys) -> Seed<'a> {
         let root = (self.vmm == VmmKind::Firecracker).then_some("/dev/vda");
-        Seed { init, has_link: self.has_link(), has_vsock: self.has_vsock(), root, keys }
+        let (has_link, has_door) = (self.has_link(), self.way.is_some());
+        Seed { init, has_link, has_door, has_vsock: self.has_vsock(), root, keys }
     }
 }
 
 fn unsupported(vmm: VmmKind, what: &str, hint: &str) -> VmmError {
     VmmError::Unsupported { vmm, what: what.to_owned(), hint: hint.to_owned() }
+}
+
+/// How a guest of QEMU's gets out. Without `passt` it does not: QEMU's own networking would show it the
+/// host's loopback.
+fn way(net: Net, host: Host<'_>) -> Result<Way, VmmError> {
+    let passt = find(passt::PROGRAM, host);
+    if !passt.is_absolute() {
+        let hint = "`cargo banger doctor --fix` installs `passt`; `--net=host-loopback` does without, \
+                    and lets the guest reach what listens on this host's loopback";
+        return Err(unsupported(VmmKind::Qemu, "outbound network (`--net`) without `passt`", hint));
+    }
+    Ok(Way { passt, banger: host.program.to_owned(), reach: Reach::of(net) })
 }
 
 /// The jailer of a Firecracker: beside it, or where programs are.
@@ -220,6 +244,15 @@ mod tests {
 
     /// The engine of a VM on a host with or without KVM, where Firecracker is not on `PATH`.
     fn choose(spec: VmSpec, kvm: bool) -> Result<Engine, VmmError> {
+        choose_on(spec, kvm, None)
+    }
+
+    /// The same with programs of its own.
+    fn choose_on(
+        spec: VmSpec,
+        kvm: bool,
+        path: Option<&std::ffi::OsStr>,
+    ) -> Result<Engine, VmmError> {
         let plan = Plan {
             name: None,
             spec,
@@ -236,7 +269,7 @@ mod tests {
         let host = Host {
             layout: &Layout::under(Utf8Path::new("/no/such")),
             kvm: &Kvm { usable: kvm, reason: None },
-            path: None,
+            path,
             program: Utf8Path::new("/no/such/cargo-banger"),
             events: &Events::silent(),
         };
@@ -254,15 +287,34 @@ mod tests {
         assert!(refused(tcg, true).contains("--vmm qemu"));
         let user = VmSpec { net: Net::User, ..spec };
         assert!(refused(user, true).contains("--net=tap"));
-        let tap = VmSpec { net: Net::Tap, vmm: Some(VmmKind::Qemu), ..VmSpec::default() };
-        assert!(refused(tap, true).contains("--net=user"));
+        let qemu = |net| VmSpec { net, vmm: Some(VmmKind::Qemu), ..VmSpec::default() };
+        assert!(refused(qemu(Net::Tap), true).contains("--net=user"));
     }
 
     #[test]
     fn without_kvm_qemu_emulates() {
-        let spec = VmSpec { net: Net::Auto, ..VmSpec::default() };
-        let engine = choose(spec, false).unwrap();
+        let engine = choose(VmSpec::default(), false).unwrap();
         assert_eq!((engine.vmm, engine.accelerator), (VmmKind::Qemu, Accelerator::Tcg));
-        assert_eq!((engine.net, engine.root), (Net::User, RootOverlay::Qcow2));
+        assert_eq!((engine.net, engine.root), (Net::None, RootOverlay::Qcow2));
+    }
+
+    #[test]
+    fn without_passt_qemu_has_a_network_only_where_the_host_may_be_seen() {
+        let programs = tempfile::tempdir().unwrap();
+        let path = Some(programs.path().as_os_str());
+        let qemu = |net| VmSpec { net, vmm: Some(VmmKind::Qemu), ..VmSpec::default() };
+        for net in [Net::Auto, Net::User, Net::Internet] {
+            let error = choose_on(qemu(net), false, path).unwrap_err();
+            assert!(error.to_string().contains("without `passt`"), "{error}");
+            assert!(error.hint().unwrap().contains("doctor --fix"), "{net}");
+        }
+        let engine = choose_on(qemu(Net::HostLoopback), false, path).unwrap();
+        assert_eq!((engine.net, engine.way), (Net::HostLoopback, None));
+        crate::host::fake::program(programs.path(), "passt", "exit 0");
+        for (net, reach) in [(Net::Auto, Reach::Outside), (Net::Internet, Reach::Internet)] {
+            let way = choose_on(qemu(net), false, path).unwrap().way.unwrap();
+            assert_eq!(way.reach, reach);
+            assert!(way.passt.ends_with("passt") && way.banger.is_absolute(), "{way:?}");
+        }
     }
 }

@@ -245,7 +245,7 @@ impl Plan {
         Ok(Prepared {
             config,
             identity: Identity::new(run_dir.name().clone())?,
-            belongings: belongings(&layers, engine.net, &resolvers(engine.net, host.events)),
+            belongings: belongings(&layers, engine.net, resolvers(&engine, host.events).as_deref()),
             surroundings: surroundings(&layers, engine.net),
             mounts,
             programs: programs(&self.programs, &self.directories),
@@ -302,7 +302,10 @@ impl Plan {
                     RootOverlay::Snapshot => dm_snapshot::devices(&run_dir.handle()),
                     _ => Vec::new(),
                 },
-                network: (engine.net == Net::Tap).then(|| network::names(&run_dir.handle())),
+                network: engine.has_tap().then(|| NetworkRecord {
+                    internet: (engine.net == Net::Internet).then(network::resolvers),
+                    ..network::names(&run_dir.handle())
+                }),
                 kept: false,
                 directory: self.directory.clone(),
                 uses: self.uses(layout, engine),
@@ -335,13 +338,19 @@ impl Prepared {
     }
 }
 
-/// The resolvers of a VM with a tap; says so where there are none for it.
-fn resolvers(net: Net, events: &Events) -> String {
-    let found = if net == Net::Tap { network::resolvers() } else { String::new() };
-    if net == Net::Tap && found.is_empty() {
-        let hint = "`--vmm qemu --net` asks them by way of the host";
+/// What a guest's `/etc/resolv.conf` has, where the network is not QEMU's own; says so where there is
+/// no resolver for it.
+fn resolvers(engine: &Engine, events: &Events) -> Option<String> {
+    let (found, hint) = match &engine.way {
+        Some(way) => (network::resolvers_behind_passt(way.reach), None),
+        None if engine.has_tap() => {
+            (network::resolvers(), Some("`--vmm qemu --net` asks them by way of the host"))
+        }
+        None => return None,
+    };
+    if found.is_empty() {
         let text = "this host has no resolver that the guest can reach: it finds no names";
-        events.warning(text, Some(hint));
+        events.warning(text, hint);
     }
-    found
+    Some(found.iter().map(|server| format!("nameserver {server}\n")).collect())
 }

@@ -10,26 +10,34 @@
 //! the tap that they were frozen with; what differs is the leased pair. The host reaches the guest
 //! at the odd address of the pair.
 //!
+//! Without root a guest gets out by [`passt`] behind a [`gate`], which keeps the host from it.
+//!
 //! [`pool`] leases, [`namespace`] and [`nat`] compute what `ip` and `nft` are told as texts, which
-//! are applied in one process each; [`forwarding`] is the host's own switch, and [`shared`] what runs of
-//! this host agree over. Needs root.
+//! are applied in one process each; [`forwarding`] is the host's own switch, [`shared`] what runs of this
+//! host agree over, [`reach`] how far a guest gets. Needs root.
 //! Only what carries a VM's own names is touched, and that switch.
 
 pub(crate) mod forwarding;
+mod frame;
+pub mod gate;
 pub mod nat;
 mod namespace;
+pub(crate) mod passt;
 mod pool;
+mod reach;
 mod resolver;
 mod shared;
 
 use std::ffi::OsStr;
 use std::io;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use camino::Utf8Path;
 
 use self::pool::Lease;
-pub(crate) use self::resolver::resolvers;
+pub use self::reach::Reach;
+pub(crate) use self::resolver::{resolvers, resolvers_behind_passt};
 use self::shared::turn;
 use crate::host::Identity;
 use crate::process::{ToolError, find_program, run_tool_here, system_program};
@@ -39,9 +47,19 @@ use crate::spec::NetPool;
 
 /// The guest's address and its gateway's on the link to the VMM, and all of that link: QEMU's defaults
 /// for user networking, which a tap follows.
-pub(crate) const GUEST: &str = "10.0.2.15";
-pub(crate) const GATEWAY: &str = "10.0.2.2";
+pub(crate) const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const LINK: &str = "10.0.2.0/24";
+
+/// Who passes the guest's questions for names on to the host's resolver, where that is not a tap's
+/// network.
+pub(crate) const FORWARDER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+
+/// The guest's other link, by which its sshd is reached where the first one is `passt`'s: an address for
+/// it and QEMU's. Of a network that stands for nothing outside of a host (RFC 7335).
+pub(crate) const DOOR: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 2);
+pub(crate) const DOOR_LINK: &str = "192.0.0.0/29";
+pub(crate) const DOOR_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 1);
 
 /// The tap's name in its namespace.
 pub(crate) const TAP: &str = "tap0";
@@ -101,6 +119,7 @@ pub(crate) fn names(run: &str) -> NetworkRecord {
         link: format!("bgr-{run}"),
         table: format!("banger_{run}"),
         address: None,
+        internet: None,
     }
 }
 

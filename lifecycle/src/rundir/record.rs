@@ -107,6 +107,9 @@ pub struct NetworkRecord {
     pub table: String,
     /// The guest's address as the host sees it, once it is leased.
     pub address: Option<Ipv4Addr>,
+    /// Where the guest reaches public addresses only: the resolvers that it may ask, wherever they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internet: Option<Vec<Ipv4Addr>>,
 }
 
 impl Meta {

@@ -49,6 +49,8 @@ mount -t ext4 -o noatime,noinit_itable "$root" /root 2>/insmod.log ||
         ip addr add "$ADDRESS" dev eth0 && ip link set eth0 up && ip route add default via "$GATEWAY" ||
             echo "banger: no network device"
     fi
+    [ -z "$DOOR" ] || { ip addr add "$DOOR" dev eth1 && ip link set eth1 up; } ||
+        echo "banger: no second network device"
 ) &
 network=$!
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use crate::agent;
 use crate::image::cpio::Archive;
-use crate::network::{GATEWAY, GUEST};
+use crate::network::{DOOR, FORWARDER, GATEWAY, GUEST};
 use crate::session::Keys;
 use crate::spec::Init;
 
@@ -22,15 +22,14 @@ pub(crate) const SSHD_PID: &str = "/run/banger/sshd.pid";
 /// The name of a guest that has not been given one yet.
 const HOSTNAME: &str = "banger";
 
-/// The resolver of QEMU's user networking.
-const RESOLVER: &str = "10.0.2.3";
-
 /// All that a guest is told at boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Seed<'a> {
     pub(crate) init: Init,
     /// Whether it has a network device.
     pub(crate) has_link: bool,
+    /// Whether it has a second one, for its sshd.
+    pub(crate) has_door: bool,
     /// Whether it is reached over vsock, and not over ports of a console and a network.
     pub(crate) has_vsock: bool,
     /// Its root disk's device, where the VMM gives disks no serial numbers.
@@ -61,7 +60,10 @@ impl Seed<'_> {
             let _ = writeln!(text, "ROOT={root}");
         }
         if self.has_link {
-            let _ = writeln!(text, "ADDRESS={GUEST}/24\nGATEWAY={GATEWAY}\nDNS={RESOLVER}");
+            let _ = writeln!(text, "ADDRESS={GUEST}/24\nGATEWAY={GATEWAY}\nDNS={FORWARDER}");
+        }
+        if self.has_door {
+            let _ = writeln!(text, "DOOR={DOOR}/29");
         }
         text
     }

@@ -16,10 +16,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, getuid, pidfd_open, pidfd_send_si
 
 use crate::process::real_user;
 use crate::rundir::run::handle_of;
+use crate::vmm::GATE;
 use crate::vmm::firecracker::jail_user;
 
 /// Programs that run on a VM's behalf; a pager that shows its log is not one of them.
-const HELPERS: &[&str] = &["qemu-system-x86_64", "jailer", "ssh", "qemu-img"];
+const HELPERS: &[&str] = &["qemu-system-x86_64", "jailer", "ssh", "qemu-img", "passt", GATE];
 
 /// How long a killed process may take to be gone.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@ use camino::Utf8PathBuf;
 
 use super::firecracker::Home;
 use super::{Accelerator, Disk, Memory};
+use crate::network::passt::Way;
 use crate::spec::{VmSpec, VmmKind};
 
 /// A VM, as a backend is to make it.
@@ -23,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) home: Home,
     /// The network namespace that the VMM runs in, where the VM has a tap.
     pub(crate) namespace: Option<Utf8PathBuf>,
+    /// How its guest gets out by `passt`, where it does.
+    pub(crate) way: Option<Way>,
     pub(crate) disks: Vec<Disk>,
     pub(crate) tsc_khz: Option<u64>,
     pub(crate) memory: Memory,

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use super::console::{Console, Sign};
 use super::firecracker::{self, Api, Setup};
 use super::log::Log;
+use super::outside;
 use super::qemu::qmp::{Qmp, Seen};
-use super::qemu::{BATCHES_FD, COMMANDS_FD, CONSOLE_FD, PROGRAM as QEMU, QMP_FD, args};
+use super::qemu::{BATCHES_FD, COMMANDS_FD, CONSOLE_FD, NETWORK_FD, PROGRAM as QEMU, QMP_FD, args};
 use super::recording::Recording;
 use super::{Config, VmmError, log_path};
 use crate::overlay::dm_snapshot;
@@ -40,17 +41,20 @@ pub(super) enum Control {
     },
 }
 
-/// The child itself, killed when dropped unless it was told to live on.
+/// The child itself and those that serve it, killed when dropped unless they were told to live on.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) child: Child,
+    /// They end by themselves after the child, or have before it.
+    pub(super) servants: Vec<Child>,
     pub(super) lives_on: bool,
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.lives_on {
-            drop(self.child.start_kill());
+            let servants = self.servants.iter_mut();
+            [&mut self.child].into_iter().chain(servants).for_each(|it| drop(it.start_kill()));
         }
     }
 }
@@ -104,16 +108,24 @@ pub(super) async fn qemu(
     let (control, control_theirs) = stream()?;
     let (batches, batches_theirs) = stream()?;
     let (commands, commands_theirs) = stream()?;
-    let descriptors = vec![
+    let mut descriptors = vec![
         FdMapping { parent_fd: control_theirs, child_fd: QMP_FD },
         FdMapping { parent_fd: console_theirs, child_fd: CONSOLE_FD },
         FdMapping { parent_fd: batches_theirs, child_fd: BATCHES_FD },
         FdMapping { parent_fd: commands_theirs, child_fd: COMMANDS_FD },
     ];
+    let mut servants = Vec::new();
+    if let Some(way) = &config.way {
+        let (passt, parent_fd) = outside::passt(way, run_dir, may_outlive).await?;
+        let (gate, parent_fd) = outside::gate(way, parent_fd, run_dir, may_outlive)?;
+        servants.extend([passt, gate]);
+        descriptors.push(FdMapping { parent_fd, child_fd: NETWORK_FD });
+    }
     let mut command = Command::new(&config.program);
     command.args(args(config)).stdin(Stdio::null()).stdout(Stdio::null());
     command.fd_mappings(descriptors).map_err(std::io::Error::other)?;
     let (mut process, stderr) = spawn(command, run_dir, may_outlive)?;
+    process.servants = servants;
     let (console, recording) = follow(console, config)?;
     let recordings = Recordings::of(recording, stderr);
     let qmp = tokio::select! {
@@ -183,14 +195,19 @@ fn spawn(
     let (ours, theirs) = pair()?;
     let messages = Recording::socket(ours, Log::create(&log_path(run_dir))?)?;
     command.stderr(theirs);
+    let child = start(&mut command, may_outlive)?;
+    Ok((Process { child, servants: Vec::new(), lives_on: false }, messages))
+}
+
+/// Starts a child that dies with us, unless it may live on.
+pub(super) fn start(command: &mut Command, may_outlive: bool) -> Result<Child, VmmError> {
     if may_outlive {
         command.process_group(0);
     } else {
-        tie_to_parent(&mut command);
+        tie_to_parent(command);
     }
     let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let child = command.spawn().map_err(|source| VmmError::Start { program, source })?;
-    Ok((Process { child, lives_on: false }, messages))
+    command.spawn().map_err(|source| VmmError::Start { program, source })
 }
 
 /// A connected pair: ours, which does not block, and theirs for the child.
@@ -201,7 +218,7 @@ fn pair() -> std::io::Result<(StdUnixStream, OwnedFd)> {
 }
 
 /// The same, ours for the runtime.
-fn stream() -> std::io::Result<(UnixStream, OwnedFd)> {
+pub(super) fn stream() -> std::io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = pair()?;
     Ok((UnixStream::from_std(ours)?, theirs))
 }

@@ -1,7 +1,10 @@
 //! The process that runs a VM.
 //!
 //! [`qemu`] and [`firecracker`] are the backends; [`launch`] starts either, [`running`] is a VM of
-//! either, [`end`] notices when it is one no more; [`console`] reads what the guest prints, in bounded [`lines`]; all that a VMM writes becomes a [`recording`] in a bounded [`log`], which a [`keeper`] goes on with for a VM that stays; [`clock`] measures what an emulated guest cannot measure itself. A backend
+//! either, [`end`] notices when it is one no more; [`outside`] is how a guest of QEMU's gets out;
+//! [`console`] reads what the guest prints, in bounded [`lines`]; all that a VMM writes becomes a
+//! [`recording`] in a bounded [`log`], which a [`keeper`] goes on with for a VM that stays; [`clock`]
+//! measures what an emulated guest cannot measure itself. A backend
 //! computes what it tells its VMM as a value first, from one [`Config`], then applies it.
 
 pub(crate) mod clock;
@@ -13,12 +16,14 @@ pub(crate) mod keeper;
 mod launch;
 mod lines;
 mod log;
+mod outside;
 pub(crate) mod qemu;
 mod recording;
 mod running;
 
 pub(crate) use config::Config;
 pub use keeper::keep_logs;
+pub(crate) use outside::GATE;
 pub(crate) use running::Vmm;
 
 use std::io;
@@ -118,6 +123,14 @@ pub enum VmmError {
         /// What it wrote to standard error.
         stderr: String,
     },
+    /// `passt` did not come up.
+    #[error("`passt` {}{}", describe(.status), with(.stderr))]
+    Passt {
+        /// How it ended.
+        status: ExitStatus,
+        /// What it wrote to standard error.
+        stderr: String,
+    },
     /// The guest's kernel panicked.
     #[error("the guest's kernel panicked: {0}")]
     Panicked(String),
@@ -196,6 +209,13 @@ impl VmmError {
                 } else {
                     "`cargo banger doctor --fix` installs QEMU".to_owned()
                 })
+            }
+            Self::Passt { stderr, .. } if ["namespace", "unshare"].iter().any(|it| stderr.contains(it)) => {
+                Some(
+                    "`passt` confines itself to user namespaces, which this host or container does not \
+                     allow; `--net=host-loopback` does without, and shows the guest this host's loopback"
+                        .to_owned(),
+                )
             }
             Self::Version { .. } => Some(
                 "`cargo banger setup` installs one that does; `--firecracker` names it".to_owned(),

@@ -264,10 +264,13 @@ impl Vmm {
 
     /// Kills the VMM and waits for its end.
     pub(crate) async fn kill(mut self) {
-        match tokio::time::timeout(DEATH_LIMIT, self.process.child.kill()).await {
-            Ok(Ok(())) => {}
-            // What comes of that is told by who looks for what is left.
-            failed => tracing::warn!(?failed, "the VMM does not die"),
+        let Process { child, servants, .. } = &mut self.process;
+        for child in [child].into_iter().chain(servants) {
+            match tokio::time::timeout(DEATH_LIMIT, child.kill()).await {
+                Ok(Ok(())) => {}
+                // What comes of that is told by who looks for what is left.
+                failed => tracing::warn!(?failed, "the VMM does not die"),
+            }
         }
     }
 

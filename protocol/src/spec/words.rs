@@ -77,14 +77,19 @@ words!(
 );
 words!(
     /// What the guest can reach.
-    Net, "network", "none, auto, user or tap", {
+    Net, "network", "none, auto, user, tap, internet or host-loopback", {
         /// Nothing but the control channel.
         None = "none",
         /// Outbound connections by the means that the VMM has.
         Auto = "auto",
-        /// Outbound connections through QEMU's user networking.
+        /// Outbound connections through `passt`, without root: all but the host itself.
         User = "user",
         /// A tap in a network namespace of the VM's own, with NAT that can be switched.
         Tap = "tap",
+        /// Public addresses only, by the means that the VMM has.
+        Internet = "internet",
+        /// Outbound connections through QEMU's own user networking, and at its gateway's address what
+        /// listens on the host's loopback.
+        HostLoopback = "host-loopback",
     }
 );

@@ -127,6 +127,8 @@ pub enum Package {
     Iproute,
     /// `nft`.
     Nftables,
+    /// `passt`.
+    Passt,
 }
 
 impl Package {
@@ -148,6 +150,7 @@ impl Package {
             }
             Self::Iproute => ["iproute2", "iproute", "iproute2", "iproute2", "iproute2"],
             Self::Nftables => ["nftables", "nftables", "nftables", "nftables", "nftables"],
+            Self::Passt => ["passt"; 5],
             Self::Mmdebstrap => ["mmdebstrap", "mmdebstrap", "", "", ""],
             Self::E2fsprogs => ["e2fsprogs"; 5],
             Self::Erofs => ["erofs-utils"; 5],

@@ -79,7 +79,8 @@ pub(super) fn check(
 }
 
 fn check_network(network: &NetworkRecord) -> Result<(), RecordError> {
-    let NetworkRecord { namespace, link, table, address: _ } = network;
+    // Addresses choose nothing: they are told to `nft` as what they are.
+    let NetworkRecord { namespace, link, table, address: _, internet: _ } = network;
     let of = |name: &str, prefix: &str| name.strip_prefix(prefix).is_some_and(is_handle);
     field("namespace", namespace, of(namespace, "banger-"))?;
     field("link", link, of(link, "bgr-"))?;

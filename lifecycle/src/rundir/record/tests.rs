@@ -30,6 +30,7 @@ fn place() -> (tempfile::TempDir, Layout, Utf8PathBuf, Record) {
         link: "bgr-0123abcd".to_owned(),
         table: "banger_0123abcd".to_owned(),
         address: Some([10, 231, 0, 1].into()),
+        internet: None,
     });
     meta.directory = Some("/work/crate".into());
     (dir, layout, run_dir, record)

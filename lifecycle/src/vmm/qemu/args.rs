@@ -2,6 +2,7 @@
 
 use camino::Utf8Path;
 
+use crate::network::{DOOR, DOOR_HOST, DOOR_LINK};
 use crate::spec::Net;
 use crate::vmm::{Accelerator, Config, Disk, Memory};
 
@@ -13,6 +14,8 @@ pub(crate) const CONSOLE_FD: i32 = 4;
 /// and runs commands.
 pub(crate) const BATCHES_FD: i32 = 5;
 pub(crate) const COMMANDS_FD: i32 = 6;
+/// Descriptor on which QEMU finds the way to `passt`, where there is one.
+pub(crate) const NETWORK_FD: i32 = 7;
 
 /// The port for commands, by the name of what is on its other side.
 pub(crate) const COMMANDS: &str = "commands";
@@ -67,13 +70,21 @@ fn boot(config: &Config, args: &mut Vec<String>) {
     push(args, "-append", &config.command_line());
 }
 
+/// The guest's link. QEMU's own networking is restricted unless asked for what it shows of the host:
+/// then it carries what is forwarded to the guest's sshd and nothing else.
 fn network(config: &Config, args: &mut Vec<String>) {
-    let restrict = match config.spec.net {
-        Net::None => "on",
-        _ => "off",
-    };
     // Port 0: the kernel picks a free one, and QMP tells which.
-    let forward = "hostfwd=tcp:127.0.0.1:0-:22";
+    let forward = |guest: &str| format!("hostfwd=tcp:127.0.0.1:0-{guest}:22");
+    if config.way.is_some() {
+        push(args, "-netdev", &format!("stream,id=net,addr.type=fd,addr.str={NETWORK_FD}"));
+        push(args, "-device", "virtio-net-device,netdev=net");
+        let link = format!("net={DOOR_LINK},host={DOOR_HOST},dns=192.0.0.3,dhcpstart={DOOR}");
+        let forward = forward(&DOOR.to_string());
+        push(args, "-netdev", &format!("user,id=door,ipv6=off,restrict=on,{link},{forward}"));
+        return push(args, "-device", "virtio-net-device,netdev=door");
+    }
+    let restrict = if config.spec.net == Net::HostLoopback { "off" } else { "on" };
+    let forward = forward("");
     push(args, "-netdev", &format!("user,id=net,ipv6=off,restrict={restrict},{forward}"));
     push(args, "-device", "virtio-net-device,netdev=net");
 }
@@ -121,6 +132,8 @@ fn escape(path: &Utf8Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Reach;
+    use crate::network::passt::Way;
     use crate::spec::{VmSpec, VmmKind};
     use crate::vmm::firecracker::Home;
 
@@ -135,6 +148,7 @@ mod tests {
             initrd: "/i".into(),
             console_log: "/a,b/console.log".into(),
             namespace: None,
+            way: None,
             home: Home::open("/a,b".into()),
             state: None,
             disks: vec![Disk {
@@ -152,8 +166,18 @@ mod tests {
     fn the_network_is_restricted_unless_asked_for() {
         let mut config = config();
         assert!(args(&config).iter().any(|arg| arg.contains("restrict=on")));
-        config.spec.net = Net::User;
+        config.spec.net = Net::HostLoopback;
         assert!(args(&config).iter().any(|arg| arg.contains("restrict=off")));
+        // Whatever else is asked for: not without a way that keeps the host out.
+        for net in [Net::Auto, Net::User, Net::Tap, Net::Internet] {
+            config.spec.net = net;
+            assert!(!args(&config).iter().any(|arg| arg.contains("restrict=off")), "{net}");
+        }
+        let (passt, banger) = ("/usr/bin/passt".into(), "/usr/bin/cargo-banger".into());
+        config.way = Some(Way { passt, banger, reach: Reach::Outside });
+        let args = args(&config).join(" ");
+        assert!(args.contains("-netdev stream,id=net,addr.type=fd,addr.str=7 "), "{args}");
+        assert!(args.contains("restrict=on") && !args.contains("restrict=off"), "{args}");
     }
 
     #[test]

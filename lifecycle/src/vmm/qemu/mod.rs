@@ -3,7 +3,7 @@
 mod args;
 pub(crate) mod qmp;
 
-pub(crate) use args::{BATCHES_FD, COMMANDS, COMMANDS_FD, CONSOLE_FD, QMP_FD, args};
+pub(crate) use args::{BATCHES_FD, COMMANDS, COMMANDS_FD, CONSOLE_FD, NETWORK_FD, QMP_FD, args};
 
 /// The program.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
