@@ -18,6 +18,7 @@ mod interrupts;
 mod keeping;
 mod killed;
 mod listing;
+mod network;
 mod options;
 mod other_users;
 mod real_crates;

@@ -50,7 +50,6 @@ pub(super) async fn passt(
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let descriptors = vec![FdMapping { parent_fd, child_fd: SOCKET_FD }];
     command.fd_mappings(descriptors).map_err(std::io::Error::other)?;
-    command.kill_on_drop(true);
     let mut child = start(&mut command, may_outlive)?;
     // It holds the child's end of the socket, which is to close with the child.
     drop(command);
@@ -102,6 +101,5 @@ pub(super) fn gate(
     let mut command = Command::new(&way.banger);
     command.arg0(run_dir.join(GATE)).args(["banger", "gate", way.reach.as_str()]);
     command.stdin(OwnedFd::from(theirs)).stdout(passt).stderr(log.into_parts().0);
-    command.kill_on_drop(true);
     Ok((start(&mut command, may_outlive)?, ours.into()))
 }

@@ -48,6 +48,19 @@ fn the_host_reaches_a_vm_at_its_leased_address_and_the_vm_without_net_reaches_no
 }
 
 #[test]
+fn with_internet_a_vm_reaches_public_addresses_only_also_after_it_was_switched() {
+    let Some(mut lab) = lab() else { return };
+    let before = state(&mut lab);
+    let script = "ip -n outside addr add 11.0.0.1/32 dev in; ip route add 11.0.0.1 via 192.0.2.2; \
+        from() { echo \"timeout 5 /run/banger/busybox nc $1 80 </dev/null || echo nothing\" | banger shell far; }; \
+        vm --net=internet --keep --name far -- true; from 11.0.0.1; from 192.0.2.2; \
+        banger nat down far; from 11.0.0.1; banger nat up far; from 11.0.0.1; from 192.0.2.2; banger stop far;";
+    let output = lab.sh(&format!("{OUTSIDE} {script} {INSIDE}")).unwrap();
+    assert_eq!(text(&output), "hello\nnothing\nnothing\nhello\nnothing\n", "{output}");
+    assert_nothing_left(&mut lab, &before);
+}
+
+#[test]
 fn forwarding_that_was_on_stays_on() {
     let Some(mut lab) = lab() else { return };
     let switch = "/proc/sys/net/ipv4/ip_forward";
