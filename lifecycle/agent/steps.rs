@@ -49,6 +49,13 @@ const STEPS: &[(&[u8], Step)] = &[
         const FIFREEZE: usize = 0xc004_5877;
         File::open(&plain(path)?, READ_ONLY, 0)?.ioctl(FIFREEZE, 0).map(drop)
     }),
+    // Ends that.
+    (b"thaw", |[path, ..]| {
+        const FITHAW: usize = 0xc004_5878;
+        File::open(&plain(path)?, READ_ONLY, 0)?.ioctl(FITHAW, 0).map(drop)
+    }),
+    // Fails where the ext4 filesystem on the disk with a serial number has met with errors.
+    (b"sound", |[serial, ..]| sound(serial)),
     // Waits, for so many seconds at most, until nobody is connected, and writes everything out.
     (b"settle", |[seconds, ..]| {
         network::wait_until_quiet(text::number(seconds).ok_or(INVALID)?)?;
@@ -179,6 +186,19 @@ fn device(serial: &[u8]) -> Result<Path, Errno> {
         }
     }
     Err(NO_DEVICE)
+}
+
+/// Fails where a mounted disk's filesystem has counted errors, in its superblock.
+fn sound(serial: &[u8]) -> Result<(), Errno> {
+    const NEEDS_CLEANING: Errno = 117;
+    let device = device(serial)?;
+    let name = device.text().strip_prefix(b"/dev/").ok_or(INVALID)?;
+    let count = Path::new(&[b"/sys/fs/ext4/", name, b"/errors_count"]).ok_or(INVALID)?;
+    let mut digits = [0; 24];
+    // A kernel that tells nothing is none to blame a disk by.
+    let Ok(count) = File::open(&count, READ_ONLY, 0) else { return Ok(()) };
+    let read = count.read(&mut digits)?;
+    if digits[..read].trim_ascii() == b"0" { Ok(()) } else { Err(NEEDS_CLEANING) }
 }
 
 fn plain(text: &[u8]) -> Result<Path, Errno> {

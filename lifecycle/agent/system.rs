@@ -128,6 +128,12 @@ impl Path {
     pub fn address(&self) -> usize {
         self.bytes.as_ptr() as usize
     }
+
+    /// Without the zero byte that ends it.
+    pub fn text(&self) -> &[u8] {
+        let end = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(self.bytes.len());
+        &self.bytes[..end]
+    }
 }
 
 /// An open file, closed when dropped.

@@ -306,6 +306,9 @@ pub(crate) struct GcArgs {
     /// How much templates may take up on disk; those used longest ago go first
     #[arg(long, value_name = "SIZE", default_value = "8G", conflicts_with = "check")]
     pub(crate) templates: OverlaySize,
+    /// How much workspace disks may take up; those used longest ago go first
+    #[arg(long, value_name = "SIZE", default_value = "64G", conflicts_with = "check")]
+    pub(crate) disks: OverlaySize,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

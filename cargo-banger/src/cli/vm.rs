@@ -17,6 +17,9 @@ pub(crate) struct VmArgs {
     /// How much the guest may write to its root disk [default: 8G]
     #[arg(long, value_name = "SIZE")]
     overlay_size: Option<String>,
+    /// How large the disks with the workspace's sources and with target/ may grow, each [default: 32G]
+    #[arg(long, value_name = "SIZE")]
+    workspace_size: Option<String>,
     /// The VMM: auto, qemu or firecracker [default: auto]
     #[arg(long, value_name = "VMM")]
     vmm: Option<String>,
@@ -106,6 +109,7 @@ impl VmArgs {
             ("vcpu", &self.vcpu),
             ("ram", &self.ram),
             ("overlay-size", &self.overlay_size),
+            ("workspace-size", &self.workspace_size),
             ("vmm", &self.vmm),
             ("firecracker", &self.firecracker),
             ("accel", &self.accel),

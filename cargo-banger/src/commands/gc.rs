@@ -33,6 +33,9 @@ pub(crate) async fn gc(args: &GcArgs, context: &Context) -> Result<u8, CommandEr
         lines.extend(unused(context)?);
     }
     if !args.check {
+        let budget = if args.all { 0 } else { args.disks.bytes() };
+        let disks = overlay::trim_disks(&context.layout, budget)?;
+        lines.extend(disks.into_iter().map(|workspace| format!("disks of workspace {workspace}")));
         // After the images: a template without its image is of no use.
         let budget = if args.all { 0 } else { args.templates.bytes() };
         lines.extend(surplus_templates(budget, context)?);
@@ -65,7 +68,7 @@ fn surplus_templates(budget: u64, context: &Context) -> Result<Vec<String>, Comm
     Ok(removed.into_iter().map(line).collect())
 }
 
-/// Removes images, layers and workspace disks that no VM uses, be it one that was kept, and notes.
+/// Removes images and layers that no VM uses, be it one that was kept, and notes.
 fn unused(context: &Context) -> Result<Vec<String>, CommandError> {
     let mut lines = Vec::new();
     let images = ImageStore::new(&context.layout, context.events.clone());
@@ -96,8 +99,6 @@ fn unused(context: &Context) -> Result<Vec<String>, CommandError> {
             }
         }
     }
-    let disks = overlay::remove_unused_disks(&context.layout)?;
-    lines.extend(disks.into_iter().map(|workspace| format!("disk of workspace {workspace}")));
     let notes = Notes::new(&context.layout).clear()?;
     lines.extend((notes > 0).then(|| format!("{notes} notes, such as lists of tests")));
     Ok(lines)

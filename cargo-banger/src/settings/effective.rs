@@ -50,6 +50,7 @@ impl Effective {
                 vcpu: if vcpu.text == "auto" { Vcpu::default() } else { vcpu.parse()? },
                 ram: if ram.text == "auto" { Ram::default() } else { ram.parse()? },
                 overlay_size: find("overlay-size").parse()?,
+                workspace_size: find("workspace-size").parse()?,
                 vmm: if vmm.text == "auto" { None } else { Some(vmm.parse()?) },
                 accel: find("accel").parse()?,
                 init: find("init").parse()?,

@@ -41,6 +41,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("overlay-size", "BANGER_OVERLAY_SIZE", "8G", "what the guest may write to its root disk"),
     key(
+        "workspace-size",
+        "BANGER_WORKSPACE_SIZE",
+        "32G",
+        "how large the guest's disk with the workspace's sources may grow, and that with target/",
+    ),
+    key(
         "vmm",
         "BANGER_VMM",
         "auto",

@@ -117,6 +117,16 @@ impl Batch {
         self.step(&["freeze", path])
     }
 
+    /// Ends what [`Batch::freeze`] began.
+    pub(crate) fn thaw(self, path: &str) -> Self {
+        self.step(&["thaw", path])
+    }
+
+    /// Fails where the ext4 filesystem of a mounted disk has met with errors.
+    pub(crate) fn sound(self, mount: &Mount) -> Self {
+        self.step(&["sound", mount.device.as_deref().unwrap_or(mount.serial)])
+    }
+
     /// Waits until no connection is open, for so many seconds at most, and writes all out.
     pub(crate) fn settle(self, seconds: u64) -> Self {
         self.step(&["settle", &seconds.to_string()])

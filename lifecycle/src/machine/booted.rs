@@ -3,13 +3,14 @@
 //! ```text
 //! Prepared ─┬─ restore ─────────────────┬─► address ─► Booted ─► identity, disks ─► Guest
 //!           │      └─ fails: discarded ─┤
-//!           └─ cold boot ◄──────────────┘
+//!           └─ cold boot ◄──────────────┘        └─ fails at a workspace disk: `afresh`
 //! ```
 //!
 //! The sshd of a template stands still until the guest has random numbers of its own.
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::afresh::last_cause;
 use super::boot_set::BootSet;
 use super::ready::{ssh_config, wait_for_systemd};
 use super::slots::Slots;
@@ -18,7 +19,7 @@ use crate::agent::Batch;
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::Stage;
 use crate::exec::Channel;
-use crate::overlay::WorkspaceDisk;
+use crate::overlay::Part;
 use crate::spec::{Init, VmmKind};
 use crate::template::{STATE, Template};
 use crate::vmm::console::Console;
@@ -60,6 +61,10 @@ impl Prepared {
                     self.template = Some((store, template));
                     return Ok(Booted { vmm, prepared: self, cold: false });
                 }
+                // Found below.
+                Err(error) if self.is_of_disks(&error) => {
+                    self.turn_cold(&[]).await.during(Stage::Boot)?;
+                }
                 // Nothing would start without it either.
                 Err(error @ (VmmError::Start { .. } | VmmError::Version { .. })) => {
                     return Err(Cause::from(error).during(Stage::Boot));
@@ -72,11 +77,23 @@ impl Prepared {
                         None,
                     );
                     store.discard(template).await.during(Stage::Boot)?;
-                    self.turn_cold().await.during(Stage::Boot)?;
+                    self.turn_cold(&[]).await.during(Stage::Boot)?;
                 }
             }
         }
-        self.boot_cold().await
+        let vmm = match self.boot_cold().await {
+            // A file of theirs is damaged: the guest has not even seen it.
+            Err(Error { source, .. }) if matches!(&*source, Cause::Vmm(error) if self.is_of_disks(error)) =>
+            {
+                for part in Part::ALL {
+                    self.tell_of_loss(part, &in_full(&*source));
+                }
+                self.turn_cold(&Part::ALL).await.during(Stage::Boot)?;
+                self.boot_cold().await?
+            }
+            booted => booted?,
+        };
+        Ok(Booted { vmm, prepared: self, cold: true })
     }
 
     /// Starts a clone.
@@ -94,7 +111,8 @@ impl Prepared {
         Ok(vmm)
     }
 
-    async fn boot_cold(mut self) -> Result<Booted, Error> {
+    /// Starts a VM whose guest boots.
+    pub(super) async fn boot_cold(&mut self) -> Result<Vmm, Error> {
         let mut vmm = self.launch().await.during(Stage::Boot)?;
         let limit = self.limit();
         let rising = async {
@@ -102,7 +120,7 @@ impl Prepared {
             self.give_address(&mut vmm).await
         };
         match rising.await {
-            Ok(()) => Ok(Booted { vmm, prepared: self, cold: true }),
+            Ok(()) => Ok(vmm),
             Err(error) => {
                 let console = Some(vmm.console_tail());
                 Err(Error { console, ..Cause::from(error).during(Stage::Boot) })
@@ -132,8 +150,10 @@ impl Prepared {
         vmm.perform("getting its address", &told, IDENTITY_LIMIT).await
     }
 
-    /// Replaces a clone's files by those of a boot.
-    async fn turn_cold(&mut self) -> Result<(), Cause> {
+    /// Replaces a VM's files by those of a boot, disks of the workspace that are `doubted` by empty ones.
+    pub(super) async fn turn_cold(&mut self, doubted: &[Part]) -> Result<(), Cause> {
+        // Those of a clone may stand on its template.
+        self.reopen_disks(doubted).await?;
         let Self { boot, engine, segment, run_dir, root, config, .. } = &mut *self;
         // What stands under the same names goes first.
         if let Some(snapshot) = root.snapshot.take() {
@@ -155,8 +175,8 @@ impl Prepared {
     /// Puts the disks where Firecracker is to run, as if it had not been there.
     fn settle_anew(&mut self) -> Result<(), Cause> {
         let layers: Vec<_> = self.layers.iter().collect();
-        let workspace = self.workspace_disk.as_ref().map(WorkspaceDisk::top);
-        let slots = Slots { layers: &layers, workspace, vmm: self.engine.vmm };
+        let (disks, spec) = (self.workspace_disks.as_ref(), &self.config.spec);
+        let slots = Slots::of(&layers, disks, spec, self.engine.vmm);
         let mut home = self.engine.home(&self.run_dir)?;
         self.config.disks = slots.raw_disks(&self.root.path, &mut home)?;
         self.config.home = home;
@@ -177,19 +197,23 @@ impl Booted {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Connect);
         let Self { mut vmm, mut prepared, cold } = self;
-        match enter(&mut vmm, &mut prepared, cold).await {
-            Ok(channel) => Ok(Guest::new(vmm, channel, prepared)),
+        let channel = match enter(&mut vmm, &mut prepared, cold).await {
+            Ok(channel) => channel,
             Err(cause) => {
-                prepared.doubt_disk(&cause).during(Stage::Connect)?;
-                let console = Some(vmm.console_tail());
-                Err(Error { console, ..cause.during(Stage::Connect) })
+                let cause = last_cause(&mut vmm, cause).await;
+                prepared.start_afresh(&mut vmm, Part::Sources, cause, Stage::Connect).await?
             }
-        }
+        };
+        Ok(Guest::new(vmm, channel, prepared))
     }
 }
 
 /// Has the guest take on its identity and mount its disks.
-async fn enter(vmm: &mut Vmm, prepared: &mut Prepared, cold: bool) -> Result<Channel, Cause> {
+pub(super) async fn enter(
+    vmm: &mut Vmm,
+    prepared: &mut Prepared,
+    cold: bool,
+) -> Result<Channel, Cause> {
     let disks = prepared.disks();
     let Prepared { run_dir, keys, identity, config, program, .. } = prepared;
     ssh_config(vmm, run_dir, keys, program).await?;

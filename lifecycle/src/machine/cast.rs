@@ -125,7 +125,8 @@ async fn config(
     if engine.vmm == VmmKind::Qemu {
         file.set_len(u64::from(plan.spec.ram.get()) << 20)?;
     }
-    let slots = Slots { layers: &[], workspace: None, vmm: engine.vmm };
+    let size = plan.spec.workspace_size.bytes();
+    let slots = Slots { layers: &[], sources: None, build: None, size, vmm: engine.vmm };
     // No command of a user's runs in it: it needs no jail.
     let mut home = Home::open(run_dir.path());
     let disks = slots.disks(&set.root.path, host.layout, &mut home).await?;

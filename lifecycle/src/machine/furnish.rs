@@ -6,8 +6,8 @@
 //! | builds in its workspace | the toolchain, mounted and in the page cache | 2nd use |
 //! | only runs what the host built | all its layers, its workspace and the programs | 12th use |
 //!
-//! A VM that builds gets no workspace from a template: each build makes a new generation of the
-//! workspace disk, and the template would be stale at the next run. The numbers of uses are those
+//! A VM that builds gets no workspace from a template: who builds has mostly changed the sources, and
+//! the template would be stale at the next run. The numbers of uses are those
 //! after which what the earlier ones lost is what making it costs, so that it never costs more than
 //! twice what the best choice would have (the "ski rental" rule).
 //!
@@ -33,7 +33,7 @@ use crate::error::{Cause, During as _, Error};
 use crate::event::Stage;
 use crate::layer::{Layer, LayerKind};
 use crate::overlay::qcow2::{self, Backing};
-use crate::overlay::{WorkspaceDisk, blank, raw};
+use crate::overlay::{WorkspaceDisk, raw};
 use crate::process::quote;
 use crate::rundir::{KeyHasher, RunDir};
 use crate::spec::VmmKind;
@@ -46,7 +46,7 @@ use crate::vmm::{Config, Memory, VmmError};
 use crate::workspace::Trust;
 
 /// The version of what a furnished guest has.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 
 /// The use at which one is made for VMs that build, and for those that do not.
 const USES_BUILDING: u64 = 2;
@@ -156,10 +156,16 @@ impl<'a> Furniture<'a> {
         }
     }
 
+    /// What is in the slots, with the workspace's sources at `top`.
+    fn slots<'b>(&'b self, plan: &Plan, top: Option<&'b Utf8Path>) -> Slots<'b> {
+        let (layers, size) = (&self.layers, plan.spec.workspace_size.bytes());
+        Slots { layers, sources: top, build: None, size, vmm: VmmKind::Qemu }
+    }
+
     /// Mounts everything.
     fn mounted(&self, plan: &Plan) -> Batch {
         let top = self.workspace.map(|(_, disk)| disk.top());
-        let slots = Slots { layers: &self.layers, workspace: top, vmm: VmmKind::Qemu };
+        let slots = self.slots(plan, top);
         let batch = slots.mounts().iter().fold(Batch::new(), Batch::disk);
         match self.workspace {
             Some((workspace, _)) => {
@@ -221,7 +227,8 @@ impl Furnished<'_> {
             .map_err(|cause| Error { console: Some(console), ..cause.during(Stage::Template) })?;
         if self.furniture.has_workspace() {
             let (overlay, work) = (made.join(WORK_OVERLAY), place.join(WORK));
-            let over = qcow2::create_ahead(&overlay, &work, blank::SIZE).await;
+            let size = self.plan.spec.workspace_size.bytes();
+            let over = qcow2::create_ahead(&overlay, &work, size).await;
             over.during(Stage::Template)?;
         }
         Ok(())
@@ -258,8 +265,7 @@ impl Furnished<'_> {
         };
         let set =
             BootSet { kernel, initrd: made.join(INITRD), root: RootDisk::file(made.join(ROOT)) };
-        let slots =
-            Slots { layers: &furniture.layers, workspace: work.as_deref(), vmm: VmmKind::Qemu };
+        let slots = furniture.slots(plan, work.as_deref());
         let mut home = Home::open(run_dir.path());
         let disks = slots.disks(&set.root.path, self.host.layout, &mut home).await?;
         Ok(set.config(run_dir, &plan.spec, self.engine, home, disks, Memory::Continued(memory)))

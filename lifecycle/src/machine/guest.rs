@@ -7,15 +7,19 @@ use camino::Utf8Path;
 use rustix::process::Signal;
 
 use super::Prepared;
+use super::afresh::{is_damage, last_cause};
 use super::ready::step;
 use super::transfer::with_sftp;
 use super::visit::door;
-use super::workspace_mount::{MOUNT_LIMIT, MOUNTING, Mounted, Scans, SyncReport, freeze};
-use super::{archive, stages};
-use crate::agent::Batch;
+use super::workspace_mount::{
+    MOUNT_LIMIT, MOUNTING, MOUNTING_BUILD, SEALING, SyncReport, Synced, freeze_build,
+    freeze_sources, mount_build, mounts, thaw_sources,
+};
+use super::{archive, slots, stages};
 use crate::error::{Cause, During as _, Error};
 use crate::event::{Events, Stage};
 use crate::exec::{Channel, GuestCommand, Streams, stream};
+use crate::overlay::Part;
 use crate::spec::VmName;
 use crate::sync::pull;
 use crate::teardown::remains;
@@ -24,8 +28,8 @@ use crate::vmm::{Vmm, VmmError};
 /// How long a command that is killed may hold up the next one.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the guest may take to write out the workspace disk; and where a command was given up, whoever
-/// waits having waited already.
+/// How long the guest may take to write out a disk of the workspace; and where a command was given up,
+/// whoever waits having waited already.
 const FREEZE_LIMIT: Duration = Duration::from_secs(60);
 const LATE_FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -34,7 +38,8 @@ const LATE_FREEZE_LIMIT: Duration = Duration::from_secs(10);
 #[must_use = "dropping the guest kills its VM"]
 #[derive(Debug)]
 pub struct Guest {
-    mounted: Option<Mounted>,
+    /// Whether sources were sent.
+    changed: bool,
     /// Whether a command was begun whose end was not awaited.
     unfinished: bool,
     channel: Channel,
@@ -45,13 +50,13 @@ pub struct Guest {
 /// How a VM went down.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shutdown {
-    /// Whether the workspace disk became the newest of its workspace.
+    /// Whether what was built is there for the next run.
     pub workspace_kept: bool,
 }
 
 impl Guest {
     pub(super) fn new(vmm: Vmm, channel: Channel, prepared: Prepared) -> Self {
-        Self { mounted: None, unfinished: false, channel, vmm, prepared }
+        Self { changed: false, unfinished: false, channel, vmm, prepared }
     }
 
     /// The VM's name.
@@ -73,38 +78,66 @@ impl Guest {
     pub async fn sync(&mut self) -> Result<SyncReport, Error> {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Sync);
-        let scans = self.prepared.scans.take();
-        match self.put_in_place(scans, &events).await {
-            Ok(report) => Ok(report),
-            Err(cause) => {
-                self.prepared.doubt_disk(&cause).during(Stage::Sync)?;
-                Err(self.failed(Stage::Sync, cause).await)
-            }
+        loop {
+            let (part, cause) = match self.put_in_place(&events).await {
+                Ok(report) => return Ok(report),
+                Err(failure) => failure,
+            };
+            let Self { vmm, prepared, .. } = self;
+            let cause = last_cause(vmm, cause).await;
+            self.channel = prepared.start_afresh(vmm, part, cause, Stage::Sync).await?;
         }
     }
 
-    /// The workspace first: programs may stand in it.
-    async fn put_in_place(
-        &mut self,
-        scans: Option<Scans>,
-        events: &Events,
-    ) -> Result<SyncReport, Cause> {
-        let mut mounts = Batch::new();
-        let mut sent = SyncReport::default();
-        if let Some(scans) = scans {
-            mounts = scans.mounts();
-            let sending = scans.send(&self.channel, events);
-            let (mounted, report) = self.vmm.attend(sending).await?;
-            self.mounted = Some(mounted);
-            sent = report;
+    /// The workspace first: programs may stand in it. A failure comes with the disk that may be why.
+    async fn put_in_place(&mut self, events: &Events) -> Result<SyncReport, (Part, Cause)> {
+        let sent = self.send(events).await.map_err(|cause| (Part::Sources, cause))?;
+        let Self { vmm, prepared, .. } = self;
+        if let Some(disk) = &prepared.build_mount {
+            let mounted = vmm.perform(MOUNTING_BUILD, &mount_build(disk), MOUNT_LIMIT).await;
+            mounted.map_err(|error| (Part::Build, error.into()))?;
         }
-        if !self.prepared.in_place {
-            let told = mounts.then(&self.prepared.programs);
+        if !prepared.in_place {
+            let workspace = prepared.workspace.as_ref().map(mounts);
+            let mut told = workspace.unwrap_or_default().then(&prepared.programs);
+            if let Some(disk) = prepared.sources_mount() {
+                told = told.sound(disk);
+            }
             if !told.is_empty() {
-                self.vmm.perform(MOUNTING, &told, MOUNT_LIMIT).await?;
+                let mounted = vmm.perform(MOUNTING, &told, MOUNT_LIMIT).await;
+                mounted.map_err(|error| (Part::Sources, error.into()))?;
             }
         }
         Ok(sent)
+    }
+
+    /// Sends the workspace, and has it sealed before anything that others wrote is looked at.
+    async fn send(&mut self, events: &Events) -> Result<SyncReport, Cause> {
+        let Some(scans) = self.prepared.scans.take() else { return Ok(SyncReport::default()) };
+        let sending = scans.send(&self.channel, events);
+        let (synced, report) = self.vmm.attend(sending).await?;
+        self.changed = synced.changed;
+        if synced.changed {
+            self.seal(&synced).await?;
+        }
+        Ok(report)
+    }
+
+    /// Makes what was sent the sources' newest generation, and has all that is written to their disk
+    /// from now on be thrown away.
+    async fn seal(&mut self, synced: &Synced) -> Result<(), Cause> {
+        let Self { vmm, prepared, .. } = self;
+        let Some(disks) = &mut prepared.workspace_disks else { return Ok(()) };
+        // Another run may have been faster, and this one's top is thrown away as it is.
+        if !disks.sources.is_newest() {
+            return Ok(());
+        }
+        vmm.perform(SEALING, &freeze_sources(), FREEZE_LIMIT).await?;
+        let node = slots::serial_of(Part::Sources);
+        disks.sources.seal(async |file| Ok::<_, Cause>(vmm.cover(node, file).await?)).await?;
+        vmm.perform(SEALING, &thaw_sources(), FREEZE_LIMIT).await?;
+        let save = |key: &str, path: &Utf8Path| synced.save(key, path);
+        Ok(disks.publish_sources(&synced.keys(), save).await?)
     }
 
     /// Runs a command with the given streams and returns its exit status; death by signal `n` is
@@ -131,7 +164,11 @@ impl Guest {
         self.unfinished = false;
         match result {
             Ok(status) => Ok(status),
-            Err(cause) => Err(self.failed(Stage::Command, cause).await),
+            Err(cause) => {
+                let error = self.failed(Stage::Command, cause).await;
+                self.prepared.doubt_build(&error).await;
+                Err(error)
+            }
         }
     }
 
@@ -194,7 +231,7 @@ impl Guest {
         }
     }
 
-    /// Ends the VM and removes all that was its own. What was built on the workspace disk stays
+    /// Ends the VM and removes all that was its own. What was built on its disk stays
     /// for the next run.
     ///
     /// # Errors
@@ -203,9 +240,9 @@ impl Guest {
         let events = self.prepared.events.clone();
         let _stage = stages::start(&events, Stage::Teardown);
         let frozen = self.freeze().await;
-        let Self { mounted, vmm, prepared, .. } = self;
+        let Self { changed, vmm, prepared, .. } = self;
         vmm.kill().await;
-        let Prepared { workspace_disk, root, network, run_dir, .. } = prepared;
+        let Prepared { workspace_disks, root, network, run_dir, .. } = prepared;
         if let Some(snapshot) = root.snapshot {
             snapshot.remove().during(Stage::Teardown)?;
         }
@@ -213,12 +250,12 @@ impl Guest {
             network.remove().during(Stage::Teardown)?;
         }
         let mut report = Shutdown::default();
-        if let (Some(disk), Some(mounted), true) = (workspace_disk, mounted, frozen)
-            && (mounted.changed || (mounted.builds && disk.dirty().during(Stage::Teardown)?))
-        {
-            let save = |key: &str, path: &Utf8Path| mounted.save(key, path);
-            report.workspace_kept =
-                disk.commit(&mounted.keys(), save).await.during(Stage::Teardown)?;
+        if let Some(disks) = workspace_disks {
+            let kept = disks.finish(frozen, changed).await.during(Stage::Teardown)?;
+            report.workspace_kept = kept.build;
+            for workspace in kept.trimmed {
+                events.detail(format!("removed the disks of workspace {workspace} for room"));
+            }
         }
         let path = run_dir.path().to_owned();
         drop(run_dir);
@@ -239,7 +276,7 @@ impl Guest {
         let Prepared {
             mut record,
             mut run_dir,
-            workspace_disk,
+            workspace_disks,
             root,
             network,
             events,
@@ -253,9 +290,8 @@ impl Guest {
         }
         vmm.release(&program).during(Stage::Teardown)?;
         run_dir.stay();
-        if let Some(disk) = workspace_disk {
-            // The VM goes on writing to it; `stop` or a sweep removes it with the record.
-            std::mem::forget(disk);
+        if let Some(disks) = workspace_disks {
+            disks.leave();
         }
         if let Some(snapshot) = root.snapshot {
             snapshot.leave();
@@ -266,30 +302,32 @@ impl Guest {
         Ok(record.meta.name)
     }
 
-    /// Has the guest write out the workspace disk and hold still. `false` where nothing on it is to
-    /// be kept, or the guest does not answer: what it built is then lost, and nothing else.
+    /// Has the guest write out the disk with what it built and hold still. `false` where there is none,
+    /// or the guest does not answer: what it built is then lost, and nothing else; or where that disk
+    /// is damaged, which no later run is to start from.
     async fn freeze(&mut self) -> bool {
-        if !self.mounted.as_ref().is_some_and(|mounted| mounted.changed || mounted.builds) {
-            return false;
-        }
         let limit = if self.unfinished { LATE_FREEZE_LIMIT } else { FREEZE_LIMIT };
-        let frozen = self.vmm.perform("freezing the workspace disk", &freeze(), limit).await;
-        if let Err(error) = &frozen {
-            self.prepared.events.detail(format!("what was built is not kept: {error}"));
+        let Self { vmm, prepared, .. } = self;
+        let Some(disk) = &prepared.build_mount else { return false };
+        let told = freeze_build(disk);
+        match vmm.perform("freezing the disk with `target/`", &told, limit).await {
+            Ok(()) => true,
+            Err(error) if is_damage(&error) => {
+                prepared.drop_build("its filesystem has errors").await;
+                false
+            }
+            Err(error) => {
+                prepared.events.detail(format!("what was built is not kept: {error}"));
+                false
+            }
         }
-        frozen.is_ok()
     }
 
     /// An error with the console's tail; if the VM is what ended, that is the error.
     async fn failed(&mut self, stage: Stage, cause: Cause) -> Error {
-        let grace = Duration::from_millis(500);
         let cause = match cause {
-            Cause::Vmm(_) | Cause::Sync(_) => cause,
-            // A dying VM takes the connection with it, and either may be noticed first.
-            other => match tokio::time::timeout(grace, self.vmm.failure()).await {
-                Ok(error) => error.into(),
-                Err(_) => other,
-            },
+            Cause::Sync(_) => cause,
+            other => last_cause(&mut self.vmm, other).await,
         };
         Error { console: Some(self.console_tail()), ..cause.during(stage) }
     }

@@ -79,7 +79,8 @@ impl Inputs {
     fn scans(&self, layout: &Layout) -> Vec<(Utf8PathBuf, Scanning)> {
         let Some(workspace) = &self.workspace else { return Vec::new() };
         let begin = |root: &Root| {
-            let (root, old) = (root.clone(), saved_manifest(layout, &workspace.root, &root.key()));
+            let (name, size) = (workspace.disk_name(), self.spec.workspace_size.bytes());
+            let (root, old) = (root.clone(), saved_manifest(layout, &name, size, &root.key()));
             let host = root.host.clone();
             let scanning = tokio::task::spawn_blocking(move || {
                 let old = old.as_deref().and_then(Manifest::load);

@@ -21,6 +21,7 @@ mod cast;
 mod furnish;
 mod prepared;
 mod booted;
+mod afresh;
 mod ready;
 pub mod guest;
 mod transfer;

@@ -15,19 +15,19 @@ use super::plan::{Host, Start};
 use super::shape::Shape;
 use super::slots::{self, Slots};
 use super::workspace_mount::Scans;
-use super::{BootFiles, Plan, stages};
+use super::{BootFiles, Plan, WorkspacePlan, stages};
 use crate::agent::{Batch, Mount};
 use crate::error::{Cause, During as _, Error, in_full};
 use crate::event::{Events, Stage};
 use crate::layer::{Layer, LayerKind};
 use crate::network::{self, Network};
-use crate::overlay::{RootOverlay, WorkspaceDisk, dm_snapshot};
+use crate::overlay::{Part, Place, RootOverlay, WorkspaceDisks, dm_snapshot};
 use crate::rundir::record::{Meta, NetworkRecord, Uses};
 use crate::rundir::{Layout, Record, RunDir};
 use crate::session::Keys;
 use crate::spec::Net;
 use crate::template::{Content, MEMORY, STATE, Template, TemplateStore, WORK_OVERLAY};
-use crate::vmm::{Config, Memory, VmmError};
+use crate::vmm::{Config, Memory};
 
 /// A VM whose files are ready. Dropping it removes them.
 #[must_use = "dropping a prepared VM removes it"]
@@ -51,8 +51,12 @@ pub struct Prepared {
     /// `cargo-banger` itself.
     pub(super) program: Utf8PathBuf,
     pub(super) engine: Engine,
+    /// What is to be synced.
+    pub(super) workspace: Option<WorkspacePlan>,
     pub(super) scans: Option<Scans>,
-    pub(super) workspace_disk: Option<WorkspaceDisk>,
+    pub(super) workspace_disks: Option<WorkspaceDisks>,
+    /// The disk that is mounted once the workspace is synced.
+    pub(super) build_mount: Option<Mount>,
     pub(super) root: RootDisk,
     pub(super) network: Option<Network>,
     pub(super) run_dir: RunDir,
@@ -69,7 +73,7 @@ pub struct Prepared {
 #[derive(Debug)]
 struct Claimed {
     scans: Option<Scans>,
-    workspace_disk: Option<WorkspaceDisk>,
+    workspace_disks: Option<WorkspaceDisks>,
     run_dir: RunDir,
     record: Record,
 }
@@ -80,19 +84,15 @@ impl Claimed {
         let run_dir = RunDir::create(layout, plan.name.as_ref()).await?;
         let record = plan.record(layout, &run_dir, engine);
         record.write(run_dir.path())?;
-        let workspace_disk = match &plan.workspace {
-            Some(workspace) => {
-                let run = run_dir.name().as_str();
-                Some(
-                    WorkspaceDisk::open(layout, &workspace.disk_name(), run, engine.disk_format())
-                        .await?,
-                )
+        let workspace_disks = match (&plan.workspace, plan.disks(layout, &run_dir, engine)) {
+            (Some(workspace), Some(place)) => {
+                Some(WorkspaceDisks::open(place, workspace.target.is_some()).await?)
             }
-            None => None,
+            _ => None,
         };
-        let scans = plan.workspace.clone().zip(workspace_disk.as_ref());
-        let scans = scans.map(|(workspace, disk)| Scans::start(workspace, disk));
-        Ok(Self { scans, workspace_disk, run_dir, record })
+        let scans = plan.workspace.as_ref().zip(workspace_disks.as_ref());
+        let scans = scans.map(|(workspace, disks)| Scans::start(workspace, &disks.sources));
+        Ok(Self { scans, workspace_disks, run_dir, record })
     }
 }
 
@@ -107,7 +107,7 @@ impl Origin {
     /// The serial numbers of the disks that are mounted.
     fn mounted(&self) -> Vec<&'static str> {
         let layers = self.layers.iter().map(|kind| slots::serial(*kind));
-        layers.chain(self.workspace.then_some(slots::WORK_DISK)).collect()
+        layers.chain(self.workspace.then_some(slots::serial_of(Part::Sources))).collect()
     }
 }
 
@@ -145,8 +145,9 @@ impl Plan {
         host: Host<'_>,
     ) -> Result<(Claimed, Option<Origin>), Error> {
         let Some((store, template)) = base else { return Ok((claimed, None)) };
-        let Claimed { workspace_disk, scans, .. } = &mut claimed;
-        let furniture = Furniture::of(self, engine, workspace_disk.as_ref(), scans.as_mut()).await;
+        let Claimed { workspace_disks, scans, .. } = &mut claimed;
+        let disk = workspace_disks.as_ref().map(|disks| &disks.sources);
+        let furniture = Furniture::of(self, engine, disk, scans.as_mut()).await;
         let bare = |template| Origin { template, layers: Vec::new(), workspace: false };
         let Some(furniture) = furniture else {
             return Ok((claimed, Some(bare((store, template)))));
@@ -213,14 +214,14 @@ impl Plan {
         origin: Option<Origin>,
         host: Host<'_>,
     ) -> Result<Prepared, Cause> {
-        let Claimed { run_dir, mut record, workspace_disk, scans } = claimed;
+        let Claimed { run_dir, mut record, workspace_disks, scans } = claimed;
         let template = origin.as_ref().map(|origin| origin.template.1.key().to_string());
         record.meta.uses.templates.extend(template);
         let network = Network::of(&run_dir, &mut record)?;
         let (set, memory) = match &origin {
             Some(Origin { template: (_, template), workspace, .. }) => {
-                if let (Some(disk), true) = (&workspace_disk, workspace) {
-                    disk.start_from(&template.file(WORK_OVERLAY))?;
+                if let (Some(disks), true) = (&workspace_disks, workspace) {
+                    disks.sources.start_from(&template.file(WORK_OVERLAY))?;
                 }
                 let Self { boot, spec, .. } = &self;
                 let set = BootSet::of_template(boot, spec, template, &engine, &run_dir);
@@ -233,15 +234,14 @@ impl Plan {
             }
         };
         let layers: Vec<_> = self.layers.iter().collect();
-        let top = workspace_disk.as_ref().map(WorkspaceDisk::top);
-        let slots = Slots { layers: &layers, workspace: top, vmm: engine.vmm };
+        let slots = Slots::of(&layers, workspace_disks.as_ref(), &self.spec, engine.vmm);
         let mut home = engine.home(&run_dir)?;
         let disks = slots.disks(&set.root.path, host.layout, &mut home).await?;
         let mut config = set.config(&run_dir, &self.spec, &engine, home, disks, memory);
         config.namespace = record.meta.network.as_ref().map(NetworkRecord::namespace_path);
         config.state = origin.as_ref().map(|origin| origin.template.1.file(STATE));
         config.lend()?;
-        let mounts = slots.mounts();
+        let (mounts, build_mount) = (slots.mounts(), slots.build_mount());
         Ok(Prepared {
             config,
             identity: Identity::new(run_dir.name().clone())?,
@@ -254,8 +254,10 @@ impl Plan {
             keys,
             program: host.program.to_owned(),
             engine,
+            workspace: self.workspace,
             scans,
-            workspace_disk,
+            workspace_disks,
+            build_mount,
             root: set.root,
             network,
             run_dir,
@@ -269,26 +271,26 @@ impl Plan {
         })
     }
 
+    /// Where the workspace's disks are.
+    fn disks(&self, layout: &Layout, run_dir: &RunDir, engine: &Engine) -> Option<Place> {
+        let name = self.workspace.as_ref()?.disk_name();
+        let (run, size) = (run_dir.name().as_str(), self.spec.workspace_size.bytes());
+        Some(Place::new(layout, &name, run, engine.disk_format(), size))
+    }
+
     /// What it uses of what is kept for many; of templates none is known yet.
-    fn uses(&self, layout: &Layout, engine: &Engine) -> Uses {
-        let disk = |plan: &super::WorkspacePlan| {
-            WorkspaceDisk::directory_name(layout, &plan.root, engine.disk_format())
-        };
+    fn uses(&self, disks: Option<&Place>) -> Uses {
         Uses {
             images: self.boot.image_digest().into_iter().collect(),
             layers: self.layers.iter().map(|layer| layer.id().to_string()).collect(),
             templates: BTreeSet::new(),
-            workspaces: self.workspace.iter().filter_map(disk).collect(),
+            workspaces: disks.and_then(Place::directory_name).into_iter().collect(),
         }
     }
 
     /// The record, written before anything that it names is made.
     pub(super) fn record(&self, layout: &Layout, run_dir: &RunDir, engine: &Engine) -> Record {
-        let run = run_dir.name().as_str();
-        let format = engine.disk_format();
-        let top = |plan: &super::WorkspacePlan| {
-            WorkspaceDisk::top_path(layout, &plan.disk_name(), run, format)
-        };
+        let disks = self.disks(layout, run_dir, engine);
         Record {
             meta: Meta {
                 format: Record::FORMAT,
@@ -297,7 +299,7 @@ impl Plan {
                 image: self.boot.digest(),
                 created: humantime::format_rfc3339_seconds(std::time::SystemTime::now())
                     .to_string(),
-                owns: self.workspace.iter().map(top).collect(),
+                owns: disks.as_ref().map(Place::all_own).unwrap_or_default(),
                 devices: match engine.root {
                     RootOverlay::Snapshot => dm_snapshot::devices(&run_dir.handle()),
                     _ => Vec::new(),
@@ -308,7 +310,7 @@ impl Plan {
                 }),
                 kept: false,
                 directory: self.directory.clone(),
-                uses: self.uses(layout, engine),
+                uses: self.uses(disks.as_ref()),
             },
             config: serde_json::Value::Null,
         }
@@ -322,19 +324,16 @@ impl Prepared {
         self.run_dir.name()
     }
 
+    /// The disk with the workspace's sources.
+    pub(super) fn sources_mount(&self) -> Option<&Mount> {
+        let serial = slots::serial_of(Part::Sources);
+        self.mounts.iter().find(|mount| mount.serial == serial)
+    }
+
     /// What the guest is told of its disks: what is on them, and to mount those that are not.
     pub(super) fn disks(&self) -> Batch {
         let missing = self.mounts.iter().filter(|mount| !self.mounted.contains(&mount.serial));
         missing.fold(self.belongings.clone(), Batch::disk)
-    }
-
-    /// Where the guest failed at a step, the workspace disk may be what is wrong: the next run
-    /// starts from an empty one.
-    pub(super) fn doubt_disk(&self, cause: &Cause) -> std::io::Result<()> {
-        match (cause, &self.workspace_disk) {
-            (Cause::Vmm(VmmError::Step { .. }), Some(disk)) => disk.forget(),
-            _ => Ok(()),
-        }
     }
 }
 

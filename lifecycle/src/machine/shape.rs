@@ -11,7 +11,7 @@ use crate::template::TemplateKey;
 use crate::vmm::config::command_line;
 
 /// The version of what else goes into a template: how disks and devices are laid out.
-const FORMAT: &str = "5";
+const FORMAT: &str = "6";
 
 /// The shape of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,7 @@ impl Shape {
         hasher.field("format", FORMAT).field("seed", segment);
         hasher.field("vcpu", spec.vcpu.to_string()).field("ram", spec.ram.to_string());
         hasher.field("overlay", spec.overlay_size.to_string()).field("init", spec.init.as_str());
+        hasher.field("workspace", spec.workspace_size.to_string());
         hasher.field("accelerator", engine.accelerator.as_str()).field("cpu", host_cpu());
         hasher.field("root", engine.root.as_str());
         hasher.field("command line", command_line(engine.vmm, engine.accelerator, None));

@@ -6,38 +6,62 @@
 //! | `toolchain` | the toolchain layer | the layer's own place |
 //! | `dependencies` | the dependency layer | the layer's own place |
 //! | `programs` | the programs layer | the layer's own place |
-//! | `work` | the workspace disk | [`WORK`] |
+//! | `sources` | the workspace's sources | [`SOURCES`] |
+//! | `build` | what was built of them | [`BUILD`] |
 //!
-//! All are of one size; an empty one is the blank disk.
+//! Those of layers are of one size, and so are the workspace's; an empty one is a blank disk.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::agent::Mount;
 use crate::error::Cause;
 use crate::layer::{Layer, LayerKind};
-use crate::overlay::{Access, blank, raw};
+use crate::overlay::{Access, Part, WorkspaceDisks, blank, raw};
 use crate::rundir::Layout;
-use crate::spec::VmmKind;
+use crate::spec::{VmSpec, VmmKind};
 use crate::vmm::Disk;
 use crate::vmm::firecracker::{Home, disk_device, disk_name};
 
-/// Where the guest mounts the workspace disk.
-pub(super) const WORK: &str = "/run/banger/work";
+/// Where the guest mounts the workspace's disks.
+pub(super) const SOURCES: &str = "/run/banger/work";
+pub(super) const BUILD: &str = "/run/banger/build";
 
-/// The serial number of the workspace disk's slot.
-pub(super) const WORK_DISK: &str = "work";
-
-/// The slots of layers, in their order; the workspace disk's comes last.
+/// The slots of layers, in their order; the workspace's come last.
 const LAYERS: [LayerKind; 3] = [LayerKind::Toolchain, LayerKind::Dependencies, LayerKind::Programs];
 
 /// What is in the slots.
 #[derive(Debug)]
 pub(super) struct Slots<'a> {
     pub(super) layers: &'a [&'a Layer],
-    /// The workspace disk's top.
-    pub(super) workspace: Option<&'a Utf8Path>,
+    /// The tops of the workspace's disks.
+    pub(super) sources: Option<&'a Utf8Path>,
+    pub(super) build: Option<&'a Utf8Path>,
+    /// How large those are, in bytes.
+    pub(super) size: u64,
     /// Whose VM has them.
     pub(super) vmm: VmmKind,
+}
+
+/// The serial number of the slot of a workspace's disk.
+pub(super) const fn serial_of(part: Part) -> &'static str {
+    match part {
+        Part::Sources => "sources",
+        Part::Build => "build",
+    }
+}
+
+impl<'a> Slots<'a> {
+    /// Those of a run's VM.
+    pub(super) fn of(
+        layers: &'a [&'a Layer],
+        disks: Option<&'a WorkspaceDisks>,
+        spec: &VmSpec,
+        vmm: VmmKind,
+    ) -> Self {
+        let top = |part| Some(disks?.get(part)?.top());
+        let (sources, build) = (top(Part::Sources), top(Part::Build));
+        Self { layers, sources, build, size: spec.workspace_size.bytes(), vmm }
+    }
 }
 
 impl Slots<'_> {
@@ -61,19 +85,23 @@ impl Slots<'_> {
             read_only: true,
         };
         let layers = LAYERS.map(layer);
-        let work = match self.workspace {
-            Some(top) => top.to_owned(),
-            None => empty_work_disk(&blank, home.dir())?,
-        };
-        let work = Disk { serial: WORK_DISK, path: work, base: None, read_only: false };
-        Ok([root].into_iter().chain(layers).chain([work]).collect())
+        let mut disks: Vec<_> = [root].into_iter().chain(layers).collect();
+        for part in Part::ALL {
+            let (serial, blank) = (serial_of(part), blank::of_size(layout, self.size).await?);
+            let path = match self.top(part) {
+                Some(top) => top.to_owned(),
+                None => empty_disk(&blank, home.dir(), serial)?,
+            };
+            disks.push(Disk { serial, path, base: None, read_only: false });
+        }
+        Ok(disks)
     }
 
     /// The same as raw files, under the names by which Firecracker knows them where it runs.
     pub(super) fn raw_disks(&self, root: &Utf8Path, home: &mut Home) -> Result<Vec<Disk>, Cause> {
         let layer = |kind| (serial(kind), self.layer(kind).map(Layer::image), true);
         let all = [("root", Some(root), false)].into_iter().chain(LAYERS.map(layer));
-        let all = all.chain([(WORK_DISK, self.workspace, false)]);
+        let all = all.chain(Part::ALL.map(|part| (serial_of(part), self.top(part), false)));
         let mut disks = Vec::new();
         for (serial, file, read_only) in all {
             let (name, path) = (disk_name(serial), home.dir().join(disk_name(serial)));
@@ -82,7 +110,8 @@ impl Slots<'_> {
                 Some(file) if file == path => {}
                 Some(file) => home.place(file, &name, access)?,
                 None => {
-                    raw::zeros(&path, blank::SIZE)?;
+                    let size = if read_only { blank::SIZE } else { self.size };
+                    raw::zeros(&path, size)?;
                     home.hand_over(&name)?;
                 }
             }
@@ -93,12 +122,12 @@ impl Slots<'_> {
 
     /// The device of a slot, where the guest sees no serial numbers: the root disk is before them.
     fn device(&self, serial: &str) -> Option<String> {
-        let mut slots = LAYERS.map(self::serial).into_iter().chain([WORK_DISK]);
+        let mut slots = LAYERS.map(self::serial).into_iter().chain(Part::ALL.map(serial_of));
         let number = slots.position(|slot| slot == serial)? + 1;
         (self.vmm == VmmKind::Firecracker).then(|| disk_device(number))
     }
 
-    /// What the guest has to mount.
+    /// What the guest has to mount before the workspace is synced.
     pub(super) fn mounts(&self) -> Vec<Mount> {
         let layers = self.layers.iter().map(|layer| Mount {
             serial: serial(layer.id().kind),
@@ -107,14 +136,31 @@ impl Slots<'_> {
             options: "ro,noatime",
             path: layer.mount_point().to_owned(),
         });
-        let work = self.workspace.map(|_| Mount {
-            serial: WORK_DISK,
-            device: self.device(WORK_DISK),
+        let sources = self.sources.map(|_| self.workspace_mount(Part::Sources, SOURCES));
+        layers.chain(sources).collect()
+    }
+
+    /// What it has to mount once nothing that is there can harm the sources any more.
+    pub(super) fn build_mount(&self) -> Option<Mount> {
+        self.build.map(|_| self.workspace_mount(Part::Build, BUILD))
+    }
+
+    /// Whatever a command has written to the disk, an error in the filesystem is none of the kernel's.
+    fn workspace_mount(&self, part: Part, path: &str) -> Mount {
+        Mount {
+            serial: serial_of(part),
+            device: self.device(serial_of(part)),
             filesystem: "ext4",
-            options: "rw,noatime,noinit_itable",
-            path: WORK.into(),
-        });
-        layers.chain(work).collect()
+            options: "rw,noatime,noinit_itable,errors=continue",
+            path: path.into(),
+        }
+    }
+
+    fn top(&self, part: Part) -> Option<&Utf8Path> {
+        match part {
+            Part::Sources => self.sources,
+            Part::Build => self.build,
+        }
     }
 
     fn layer(&self, kind: LayerKind) -> Option<&Layer> {
@@ -122,8 +168,8 @@ impl Slots<'_> {
     }
 }
 
-fn empty_work_disk(blank: &Utf8Path, dir: &Utf8Path) -> Result<Utf8PathBuf, Cause> {
-    let path = dir.join("work.qcow2");
+fn empty_disk(blank: &Utf8Path, dir: &Utf8Path, serial: &str) -> Result<Utf8PathBuf, Cause> {
+    let path = dir.join(format!("{serial}.qcow2"));
     blank::copy(blank, &path)?;
     Ok(path)
 }

@@ -1,35 +1,37 @@
-//! A workspace in the guest: pristine sources and `target/` on the workspace disk, a throwaway
-//! view of the sources at the host's own path.
+//! A workspace in the guest: pristine sources on one disk, `target/` on another, a throwaway view of
+//! the sources at the host's own path.
 //!
 //! ```text
 //! /run/banger/work/<root>/tree  ── lower ─┐
 //! /var/lib/banger/<root>/upper  ── upper ─┴─ overlay at the root's path on the host
-//! /run/banger/work/target       ── bind ───── the workspace's target directory
+//! /run/banger/build/target      ── bind ───── the workspace's target directory
 //! ```
 //!
-//! So what a command writes among the sources is gone with the VM, and what cargo builds stays.
+//! So what a command writes among the sources is gone with the VM, and what cargo builds stays. The
+//! disk with `target/`, to which commands have written, is mounted once the sources are sealed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::slots::WORK;
+use super::slots::{BUILD, SOURCES};
 use super::transfer::with_sftp;
 use super::{WorkspacePlan, odd_names};
-use crate::agent::Batch;
+use crate::agent::{Batch, Mount};
 use crate::error::Cause;
 use crate::event::{Events, Stage};
 use crate::exec::Channel;
 use crate::overlay::WorkspaceDisk;
 use crate::sync::{Manifest, Plan, Root, Scan, SyncError, push, scan_tree};
 
-/// What is done last, and how long it may take the guest.
+/// What is done after the sync, and how long each may take the guest.
+pub(crate) const SEALING: &str = "writing out the sources";
+pub(crate) const MOUNTING_BUILD: &str = "mounting the disk with `target/`";
 pub(crate) const MOUNTING: &str = "mounting the workspace";
 pub(crate) const MOUNT_LIMIT: Duration = Duration::from_secs(60);
 
-/// One root, scanned and compared with what the workspace disk holds.
+/// One root, scanned and compared with what the sources' disk holds.
 #[derive(Debug)]
 pub(crate) struct Scanned {
     root: Root,
@@ -42,19 +44,16 @@ pub(crate) struct Scanned {
 /// The scans of all roots, going on beside the boot.
 #[derive(Debug)]
 pub(crate) struct Scans {
-    workspace: WorkspacePlan,
     tasks: Vec<JoinHandle<Result<Scanned, SyncError>>>,
     done: Vec<Result<Scanned, Cause>>,
 }
 
-/// A workspace in place: what the disk holds now.
+/// A workspace that was sent: what the disk holds now.
 #[derive(Debug)]
-pub(crate) struct Mounted {
-    scanned: Arc<Vec<Scanned>>,
+pub(crate) struct Synced {
+    scanned: Vec<Scanned>,
     /// Whether anything was sent.
     pub(crate) changed: bool,
-    /// Whether commands may build, and what they build is to be kept.
-    pub(crate) builds: bool,
 }
 
 /// What a sync did.
@@ -70,7 +69,7 @@ pub struct SyncReport {
 
 impl Scans {
     /// Begins scanning every root off the async threads.
-    pub(crate) fn start(workspace: WorkspacePlan, disk: &WorkspaceDisk) -> Self {
+    pub(crate) fn start(workspace: &WorkspacePlan, disk: &WorkspaceDisk) -> Self {
         let begin = |root: &Root| {
             let (root, old) = (root.clone(), disk.manifest(&root.key()));
             tokio::task::spawn_blocking(move || {
@@ -88,7 +87,7 @@ impl Scans {
             })
         };
         let tasks = workspace.roots.iter().map(begin).collect();
-        Self { workspace, tasks, done: Vec::new() }
+        Self { tasks, done: Vec::new() }
     }
 
     /// Waits for the scans' end: whether the disk holds all there is, and nothing else.
@@ -100,27 +99,21 @@ impl Scans {
         self.done.iter().all(|done| done.as_ref().is_ok_and(|done| done.plan.is_empty()))
     }
 
-    /// Puts the workspace in place, once the disk holds all of it.
-    pub(crate) fn mounts(&self) -> Batch {
-        mounts(&self.workspace)
-    }
-
     /// Sends what differs.
     pub(crate) async fn send(
         mut self,
         channel: &Channel,
         events: &Events,
-    ) -> Result<(Mounted, SyncReport), Cause> {
+    ) -> Result<(Synced, SyncReport), Cause> {
         let changed = !self.unchanged().await;
         let mut scanned = self.done.into_iter().collect::<Result<Vec<_>, _>>()?;
         tell_passed_over(&scanned, events);
         let report = send(&mut scanned, channel, events).await?;
-        let builds = self.workspace.target.is_some();
-        Ok((Mounted { scanned: Arc::new(scanned), changed, builds }, report))
+        Ok((Synced { scanned, changed }, report))
     }
 }
 
-impl Mounted {
+impl Synced {
     /// The keys of the roots on the disk.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.scanned.iter().map(|scanned| scanned.root.key()).collect()
@@ -184,10 +177,10 @@ async fn send(
 
 /// Where a root's pristine tree is in the guest.
 fn tree(root: &Root) -> String {
-    format!("{WORK}/{}/tree", root.key())
+    format!("{SOURCES}/{}/tree", root.key())
 }
 
-/// Mounts every root, and the target directory where there is one.
+/// Mounts every root, and shows the target directory where there is one and its disk is mounted.
 pub(super) fn mounts(workspace: &WorkspacePlan) -> Batch {
     let mut batch = Batch::new();
     for root in &workspace.roots {
@@ -200,11 +193,30 @@ pub(super) fn mounts(workspace: &WorkspacePlan) -> Batch {
         batch = batch.overlay(&root.host, &tree, &upper, &work);
     }
     let Some(target) = &workspace.target else { return batch };
-    let kept = format!("{WORK}/target");
-    batch.directory(&kept).directory(target.as_str()).bind(&kept, target.as_str())
+    batch.directory(target.as_str()).bind(&kept(), target.as_str())
 }
 
-/// Makes the workspace disk complete on the host, and keeps it so.
-pub(crate) fn freeze() -> Batch {
-    Batch::new().freeze(WORK)
+/// Where the target directory is on its disk.
+fn kept() -> String {
+    format!("{BUILD}/target")
+}
+
+/// Mounts the disk with the target directory, unless errors were found on it.
+pub(crate) fn mount_build(disk: &Mount) -> Batch {
+    Batch::new().disk(disk).directory(&kept()).sound(disk)
+}
+
+/// Makes that disk complete on the host, and keeps it so; fails where errors were found on it.
+pub(crate) fn freeze_build(disk: &Mount) -> Batch {
+    Batch::new().sound(disk).freeze(BUILD)
+}
+
+/// Makes the sources' disk complete on the host, until [`thaw_sources`].
+pub(crate) fn freeze_sources() -> Batch {
+    Batch::new().freeze(SOURCES)
+}
+
+/// Lets the sources' disk change again.
+pub(crate) fn thaw_sources() -> Batch {
+    Batch::new().thaw(SOURCES)
 }

@@ -1,7 +1,7 @@
 //! The empty disk: what stands in a VM's slot for a disk that it was not given, and what a layer
 //! of any size is put under, so that every VM of one shape sees disks of the same sizes.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use tokio::process::Command;
 
@@ -10,12 +10,17 @@ use crate::process::run_tool;
 use crate::rundir::publish::publish;
 use crate::rundir::{FileLock, Layout, private};
 
-/// The size that the guest sees, in bytes: 64 GiB, which take up nothing.
+/// The size that the guest sees of a layer's disk, in bytes: 64 GiB, which take up nothing.
 pub(crate) const SIZE: u64 = 64 << 30;
 
-/// Makes the empty disk, unless it is there.
-pub(crate) async fn ensure(layout: &Layout) -> Result<camino::Utf8PathBuf, OverlayError> {
-    let path = layout.blank_disk();
+/// Makes the empty disk of layers' slots, unless it is there.
+pub(crate) async fn ensure(layout: &Layout) -> Result<Utf8PathBuf, OverlayError> {
+    of_size(layout, SIZE).await
+}
+
+/// Makes the empty disk that is `size` bytes long as a guest sees it, unless it is there.
+pub(crate) async fn of_size(layout: &Layout, size: u64) -> Result<Utf8PathBuf, OverlayError> {
+    let path = layout.blank_disk(size);
     if path.exists() {
         return Ok(path);
     }
@@ -24,9 +29,9 @@ pub(crate) async fn ensure(layout: &Layout) -> Result<camino::Utf8PathBuf, Overl
     if path.exists() {
         return Ok(path);
     }
-    let part = layout.cache().join("blank-v1.qcow2.part");
+    let part = Utf8PathBuf::from(format!("{path}.part"));
     let mut create = Command::new("qemu-img");
-    create.args(["create", "-q", "-f", "qcow2", part.as_str(), &SIZE.to_string()]);
+    create.args(["create", "-q", "-f", "qcow2", part.as_str(), &size.to_string()]);
     run_tool(&mut create)
         .await
         .map_err(|source| OverlayError::Create { path: path.clone(), source })?;

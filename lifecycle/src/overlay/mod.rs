@@ -11,8 +11,8 @@ pub(crate) mod qcow2;
 pub(crate) mod raw;
 pub(crate) mod workspace_disk;
 
-pub use workspace_disk::remove_unused_disks;
-pub(crate) use workspace_disk::{WorkspaceDisk, saved_manifest};
+pub use workspace_disk::{DISK_BUDGET, trim_disks};
+pub(crate) use workspace_disk::{Part, Place, WorkspaceDisk, WorkspaceDisks, saved_manifest};
 
 use std::io;
 
@@ -84,6 +84,12 @@ pub enum OverlayError {
 }
 
 impl OverlayError {
+    /// Whether a tool could not make it of what is there, and not for want of room.
+    fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Create { source: ToolError::Failed { stderr, .. }, .. }
+            if !stderr.contains("No space left"))
+    }
+
     /// What mends it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -1,123 +1,105 @@
-//! The disk that keeps one workspace warm: its sources as last synced, and its `target/`.
+//! The disks that keep one workspace warm: its sources as last synced, and what was built of them.
 //!
 //! ```text
-//! blank ◄── disk-1 ◄── disk-2 ◄── run-a.qcow2      each a qcow2 overlay on the one before;
-//!            (never written again)  └ run-b.qcow2   each run has a private top
+//! blank ◄── sources-1 ◄── sources-2 ◄── run-a.sources      each a qcow2 overlay on the one before;
+//!               (never written again)  └ run-b.sources      each run has private tops
+//! blank ◄── build-1 ◄── build-2 ◄── run-a.build
 //! ```
 //!
-//! A run that ends well and wrote something makes its top the newest generation by a rename, so a
-//! run killed at any moment changes nothing, and runs side by side share all that is warm. Of two
-//! runs that started from the same generation, the first to finish wins.
+//! A guest's commands are root and can write to any of its disks, so the two are kept apart by when
+//! they become generations. The sources' top is [sealed](WorkspaceDisk::seal) after the sync and
+//! before any command runs; what is written afterwards goes to another top, which is thrown away. The
+//! top with what was built is [committed](WorkspaceDisk::commit) at the end, with whatever a command
+//! has done to it: it can spoil what later runs build, and is [dropped](WorkspaceDisk::start_over)
+//! where a guest cannot use it.
+//!
+//! A generation appears by a rename, so a run killed at any moment changes nothing, and runs side by
+//! side share all that is warm. Of two runs that started from the same generation, the first wins.
 
-use std::collections::BTreeMap;
+mod blank_filesystem;
+mod head;
+mod pair;
+mod place;
+mod tidy;
+mod trim;
+
+pub(crate) use pair::WorkspaceDisks;
+pub(crate) use place::{Part, Place};
+pub use trim::{DISK_BUDGET, trim_disks};
+
 use std::io;
+use std::time::SystemTime;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use rustix::rand::{GetRandomFlags, getrandom};
-use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
-use super::blank::{self, SIZE};
+use self::head::Head;
+use self::tidy::tidy;
 use super::qcow2::{self, Backing};
-use super::{DiskFormat, OverlayError, raw};
-use crate::process::{run_tool, unless_gone};
-use crate::rundir::{FileLock, Layout, leases};
+use super::{DiskFormat, OverlayError, blank, raw};
+use crate::process::unless_gone;
+use crate::rundir::{FileLock, Layout, private};
 
 /// What of a top's growth is only the filesystem's own bookkeeping, in bytes.
 const BOOKKEEPING: u64 = 3 << 20;
 
-/// What is added to a disk's name for that of an empty top over it.
-const TOP: &str = ".top";
-
-/// Generations after which the chain is folded into one file.
-const LONGEST_CHAIN: usize = 8;
-
-/// The newest generation of a workspace disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    format: u32,
-    workspace: Utf8PathBuf,
-    id: u64,
-    /// File names, oldest first.
-    chain: Vec<String>,
-    /// File names of the sync manifests, by root key.
-    manifests: BTreeMap<String, String>,
-}
-
-impl Head {
-    const FORMAT: u32 = 2;
-
-    /// Reads the head; anything amiss means a fresh start.
-    fn read(dir: &Utf8Path) -> Option<Self> {
-        let text = fs::read(dir.join("head.json")).ok()?;
-        let head: Self = serde_json::from_slice(&text).ok()?;
-        let whole = head.format == Self::FORMAT && head.chain.iter().all(|f| dir.join(f).exists());
-        whole.then_some(head)
-    }
-
-    fn write(&self, dir: &Utf8Path) -> io::Result<()> {
-        let part = dir.join("head.json.part");
-        fs::write(&part, serde_json::to_vec_pretty(self)?)?;
-        fs::rename(part, dir.join("head.json"))
-    }
-}
-
-/// One run's private top over the newest generation. Dropping it removes the top.
+/// One of a workspace's disks, as one run has it: a private top over the newest generation. Dropping
+/// it removes what is private.
 #[must_use = "dropping the disk removes it"]
 #[derive(Debug)]
 pub(crate) struct WorkspaceDisk {
+    part: Part,
+    place: Place,
+    /// What the VM writes to.
     top: Utf8PathBuf,
-    dir: Utf8PathBuf,
-    workspace: Utf8PathBuf,
-    format: DiskFormat,
+    /// What is to become a generation: nothing writes to it any more.
+    sealed: Option<Utf8PathBuf>,
     parent: Option<Head>,
     /// Held shared, so that no generation under us is removed. Last: outlives the top.
     _lease: FileLock,
 }
 
 impl WorkspaceDisk {
-    /// Where the private top of a run will be, for its record.
-    pub(crate) fn top_path(
-        layout: &Layout,
-        workspace: &Utf8Path,
-        run: &str,
-        format: DiskFormat,
-    ) -> Utf8PathBuf {
-        directory(layout, workspace, format).join(format!("run-{run}.disk"))
-    }
-
-    /// What the directory is called that a workspace's disk is in.
-    pub(crate) fn directory_name(
-        layout: &Layout,
-        workspace: &Utf8Path,
-        format: DiskFormat,
-    ) -> Option<String> {
-        directory(layout, workspace, format).file_name().map(str::to_owned)
-    }
-
     /// Opens a private top over what the last run left.
-    pub(crate) async fn open(
-        layout: &Layout,
-        workspace: &Utf8Path,
-        run: &str,
-        format: DiskFormat,
-    ) -> Result<Self, OverlayError> {
-        let dir = directory(layout, workspace, format);
-        fs::create_dir_all(&dir)?;
-        let blank = blank_disk(layout).await?;
-        let lease = FileLock::shared(&dir.join("lock")).await?;
-        let parent = Head::read(&dir);
-        let top = Self::top_path(layout, workspace, run, format);
-        let newest = parent.as_ref().and_then(|head| Some(dir.join(head.chain.last()?)));
-        match (format, newest) {
-            (DiskFormat::Raw, newest) => raw::copy(&newest.unwrap_or(blank), &top).await?,
-            (DiskFormat::Qcow2, Some(newest)) => make_top(&top, &newest, Backing::Qcow2).await?,
-            (DiskFormat::Qcow2, None) => make_top(&top, &blank, Backing::Raw).await?,
+    pub(crate) async fn open(place: &Place, part: Part) -> Result<Self, OverlayError> {
+        let lease = lease(place.dir()).await?;
+        let parent = Head::read(place.dir(), part);
+        let top = place.top(part);
+        let (place, sealed) = (place.clone(), None);
+        let mut this = Self { part, place, top, sealed, parent, _lease: lease };
+        match this.make_top().await {
+            // What is under it cannot be read: a power cut, or a file that somebody removed.
+            Err(error) if !this.is_fresh() && error.is_of_the_disk() => {
+                tracing::warn!(%error, "a workspace disk is thrown away");
+                this.start_over(true).await?;
+            }
+            made => made?,
         }
-        let workspace = workspace.to_owned();
-        Ok(Self { top, dir, workspace, format, parent, _lease: lease })
+        Ok(this)
+    }
+
+    /// Begins anew with a private top: over nothing at all where `fresh`, with the generations that
+    /// this one stood on forgotten, else over the newest one. The VM must have ended.
+    pub(crate) async fn start_over(&mut self, fresh: bool) -> Result<(), OverlayError> {
+        if fresh {
+            self.forget().await?;
+        }
+        self.remove_own()?;
+        self.parent = if fresh { None } else { Head::read(self.place.dir(), self.part) };
+        (self.top, self.sealed) = (self.place.top(self.part), None);
+        self.make_top().await
+    }
+
+    async fn make_top(&self) -> Result<(), OverlayError> {
+        let blank = blank_filesystem::ensure(&self.place).await?;
+        match (self.place.format(), self.newest()) {
+            (DiskFormat::Raw, newest) => raw::copy(&newest.unwrap_or(blank), &self.top).await,
+            (DiskFormat::Qcow2, Some(newest)) => {
+                tidy::make_top(&self.top, &newest, Backing::Qcow2).await
+            }
+            (DiskFormat::Qcow2, None) => tidy::make_top(&self.top, &blank, Backing::Raw).await,
+        }
     }
 
     /// The private top, for the VMM.
@@ -127,7 +109,12 @@ impl WorkspaceDisk {
 
     /// The newest generation, under the top.
     pub(crate) fn newest(&self) -> Option<Utf8PathBuf> {
-        Some(self.dir.join(self.parent.as_ref()?.chain.last()?))
+        Some(self.place.dir().join(self.parent.as_ref()?.newest()?))
+    }
+
+    /// Whether it stands on nothing that another run has written.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.parent.is_none()
     }
 
     /// Starts from what stands on the newest generation elsewhere: `overlay` is an empty top over
@@ -138,266 +125,159 @@ impl WorkspaceDisk {
 
     /// The manifest of what the disk holds of a root, if it holds anything.
     pub(crate) fn manifest(&self, root_key: &str) -> Option<Utf8PathBuf> {
-        Some(self.dir.join(self.parent.as_ref()?.manifests.get(root_key)?))
+        Some(self.place.dir().join(self.parent.as_ref()?.manifests.get(root_key)?))
     }
 
     /// Whether the run wrote anything worth keeping. Counts after the VMM has ended.
     pub(crate) fn dirty(&self) -> io::Result<bool> {
-        let before = match (self.format, self.newest()) {
+        let before = match (self.place.format(), self.newest()) {
             (DiskFormat::Raw, Some(newest)) => qcow2::allocated(&newest)?,
             _ => 0,
         };
         Ok(qcow2::allocated(&self.top)?.abs_diff(before) > BOOKKEEPING)
     }
 
-    /// Forgets the workspace's generations: the guest could not use them.
-    pub(crate) fn forget(&self) -> io::Result<()> {
-        unless_gone(fs::remove_file(self.dir.join("head.json")))
+    /// Forgets the generations that this one stands on: a guest could not use them. One that another
+    /// run has made since stays.
+    pub(crate) async fn forget(&self) -> io::Result<()> {
+        let _turn = FileLock::exclusive(&self.place.commit_lock()).await?;
+        if Head::read(self.place.dir(), self.part) == self.parent {
+            Head::remove(self.place.dir(), self.part)?;
+        }
+        Ok(())
     }
 
-    /// Makes this run's top the newest generation, with the manifests of what it holds.
+    /// Whether what this run writes could become a generation: no other run has made one since.
+    pub(crate) fn is_newest(&self) -> bool {
+        Head::read(self.place.dir(), self.part) == self.parent
+    }
+
+    /// Seals what the VM has written so far: `cover` is to have a VMM that can write to another file
+    /// from now on, which is given; a VMM that cannot has its file copied. The guest must hold its
+    /// filesystem still.
+    pub(crate) async fn seal<E: From<OverlayError>>(
+        &mut self,
+        cover: impl AsyncFnOnce(&Utf8Path) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let second = self.place.second_top(self.part);
+        match self.place.format() {
+            DiskFormat::Qcow2 => {
+                let blank = blank::of_size(self.place.layout(), self.place.size()).await?;
+                blank::copy(&blank, &second)?;
+                cover(&second).await?;
+                self.sealed = Some(std::mem::replace(&mut self.top, second));
+            }
+            DiskFormat::Raw => {
+                raw::copy(&self.top, &second).await?;
+                self.sealed = Some(second);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was sealed the newest generation, with the manifests of what it holds.
     ///
     /// `save` writes one manifest per root key to the path it is given. Returns whether it was
     /// kept: not if another run has made a newer generation meanwhile.
-    pub(crate) async fn commit(
-        self,
+    pub(crate) async fn publish(
+        &mut self,
         roots: &[String],
         save: impl Fn(&str, &Utf8Path) -> io::Result<()>,
     ) -> Result<bool, OverlayError> {
-        let _turn = FileLock::exclusive(&self.dir.join("commit.lock")).await?;
-        let current = Head::read(&self.dir);
+        let dir = self.place.dir();
+        let _turn = FileLock::exclusive(&self.place.commit_lock()).await?;
+        let current = Head::read(dir, self.part);
         if current != self.parent {
             return Ok(false);
         }
+        let Some(sealed) = self.sealed.take() else { return Ok(false) };
         let mut head = current.unwrap_or_default();
-        (head.format, head.workspace) = (Head::FORMAT, self.workspace.clone());
+        (head.format, head.workspace) = (Head::FORMAT, self.place.workspace().to_owned());
         head.id += 1;
         // What the head names must be on disk before the head is: a power cut must not leave a
         // manifest that claims more than the disk holds.
-        fs::File::open(&self.top)?.sync_data()?;
-        let disk = disk_name(head.id)?;
-        fs::rename(&self.top, self.dir.join(&disk))?;
-        if self.format == DiskFormat::Raw {
+        fs::File::open(&sealed)?.sync_data()?;
+        let disk = generation_name(self.part, head.id)?;
+        fs::rename(&sealed, dir.join(&disk))?;
+        if self.place.format() == DiskFormat::Raw {
             // It stands on nothing.
             head.chain.clear();
         }
-        head.chain.push(disk);
         for root in roots {
-            let manifest = format!("manifest-{}-{root}", head.id);
-            save(root, &self.dir.join(&manifest))?;
+            let manifest = format!("manifest-{disk}-{root}");
+            save(root, &dir.join(&manifest))?;
             head.manifests.insert(root.clone(), manifest);
         }
-        head.write(&self.dir)?;
-        let dir = self.dir.clone();
-        drop(self);
-        fold(&dir, head).await?;
+        head.chain.push(disk);
+        head.write(dir, self.part)?;
+        self.parent = Some(head);
         Ok(true)
+    }
+
+    /// Makes this run's top the newest generation, as it is. The VM must have ended. Returns whether it
+    /// was kept: not if another run has made a newer generation meanwhile.
+    pub(crate) async fn commit(mut self) -> Result<bool, OverlayError> {
+        self.sealed = Some(self.top.clone());
+        self.publish(&[], |_, _| Ok(())).await
+    }
+
+    /// Removes the files that are this run's own.
+    fn remove_own(&self) -> io::Result<()> {
+        let mut own = self.place.own(self.part).into_iter();
+        own.try_for_each(|path| unless_gone(fs::remove_file(path)))
     }
 }
 
 impl Drop for WorkspaceDisk {
     fn drop(&mut self) {
-        if let Err(error) = unless_gone(fs::remove_file(&self.top)) {
+        if let Err(error) = self.remove_own() {
             tracing::warn!(%error, "a workspace disk stays");
         }
     }
 }
 
-/// The manifest of what a workspace's newest disk holds of a root, if there is one. Nothing keeps it
-/// there: it may be gone when it is read.
+/// Makes a workspace's directory, and keeps it and what is in it from being removed.
+async fn lease(dir: &Utf8Path) -> io::Result<FileLock> {
+    loop {
+        private::create_dir_all(dir)?;
+        let lock = match FileLock::shared(&dir.join("lock")).await {
+            // Removed in between, for want of room.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            lock => lock?,
+        };
+        if lock.is_current() {
+            if let Err(error) = lock.file().set_modified(SystemTime::now()) {
+                tracing::debug!(%dir, %error, "cannot note when it was used");
+            }
+            return Ok(lock);
+        }
+    }
+}
+
+/// The manifest of what a workspace's newest sources hold of a root, if there are any. Nothing keeps it
+/// there: it may be gone when it is read. `workspace` is what its disks are called, `size` how large they
+/// are, in bytes.
 pub(crate) fn saved_manifest(
     layout: &Layout,
     workspace: &Utf8Path,
+    size: u64,
     root_key: &str,
 ) -> Option<Utf8PathBuf> {
     let of = |format| {
-        let dir = directory(layout, workspace, format);
-        Some(dir.join(Head::read(&dir)?.manifests.get(root_key)?))
+        let place = Place::new(layout, workspace, "", format, size);
+        let head = Head::read(place.dir(), Part::Sources)?;
+        Some(place.dir().join(head.manifests.get(root_key)?))
     };
     of(DiskFormat::Qcow2).or_else(|| of(DiskFormat::Raw))
 }
 
-/// Removes the disks of workspaces that no VM uses, and returns the workspaces.
-///
-/// # Errors
-/// Where a directory cannot be read or removed.
-pub fn remove_unused_disks(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
-    let mut removed = Vec::new();
-    let is_leased = |dir: &Utf8Path| {
-        let name = dir.file_name().unwrap_or_default();
-        leases::leased(layout).map(|leased| leased.workspaces.contains(name))
-    };
-    let entries = match layout.workspaces().read_dir_utf8() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
-        entries => entries?,
-    };
-    for entry in entries {
-        let dir = entry?.into_path();
-        if !dir.is_dir() {
-            continue;
-        }
-        let Some(_lock) = FileLock::try_exclusive(&dir.join("lock"))? else { continue };
-        if !is_leased(&dir)? {
-            let head = Head::read(&dir);
-            fs::remove_dir_all(&dir)?;
-            removed.push(head.map_or(dir, |head| head.workspace));
-        }
-    }
-    Ok(removed)
-}
-
-/// A workspace's directory in the cache.
-fn directory(layout: &Layout, workspace: &Utf8Path, format: DiskFormat) -> Utf8PathBuf {
-    let key = blake3::hash(workspace.as_str().as_bytes()).to_hex();
-    let suffix = match format {
-        DiskFormat::Qcow2 => "",
-        DiskFormat::Raw => "-raw",
-    };
-    layout.workspaces().join(format!("{}{suffix}", &key[..24]))
-}
-
-/// The empty filesystem under every workspace's first generation, made once.
-async fn blank_disk(layout: &Layout) -> Result<Utf8PathBuf, OverlayError> {
-    let path = layout.workspaces().join("blank-v1.raw");
-    if path.exists() {
-        return Ok(path);
-    }
-    let _turn = FileLock::exclusive(&layout.workspaces().join(".lock-blank")).await?;
-    if path.exists() {
-        return Ok(path);
-    }
-    let part = layout.workspaces().join("blank-v1.raw.part");
-    fs::File::create(&part)?.set_len(SIZE)?;
-    let mut mke2fs = Command::new("/usr/sbin/mke2fs");
-    // No journal: a generation is only ever kept frozen, and a top that was not is thrown away.
-    mke2fs.args(["-q", "-F", "-t", "ext4", "-m", "0", "-O", "^has_journal,^resize_inode"]);
-    mke2fs.args(["-E", "lazy_itable_init=1,nodiscard", "-L", "banger-work", part.as_str()]);
-    run_tool(&mut mke2fs)
-        .await
-        .map_err(|source| OverlayError::Create { path: path.clone(), source })?;
-    fs::rename(part, &path)?;
-    Ok(path)
-}
-
-/// Makes an empty top over a disk: a copy of one made before, where there is one, as `qemu-img` takes
-/// its time.
-async fn make_top(top: &Utf8Path, base: &Utf8Path, format: Backing) -> Result<(), OverlayError> {
-    let blank = Utf8PathBuf::from(format!("{base}{TOP}"));
-    if blank.exists() {
-        return blank::copy(&blank, top);
-    }
-    qcow2::create(top, base, format, None).await?;
-    if let Some(_turn) = FileLock::try_exclusive(&base.with_file_name(".lock-top"))? {
-        let part = Utf8PathBuf::from(format!("{blank}.part"));
-        blank::copy(top, &part)?;
-        fs::rename(part, blank)?;
-    }
-    Ok(())
-}
-
 /// A name for a generation, which no other has or had: templates know those that they stand on by their
 /// paths, also where a workspace's generations have been forgotten since and begin anew.
-fn disk_name(id: u64) -> io::Result<String> {
+fn generation_name(part: Part, id: u64) -> io::Result<String> {
     let mut random = [0; size_of::<u64>()];
     getrandom(&mut random, GetRandomFlags::empty())?;
-    Ok(format!("disk-{id}-{:016x}", u64::from_ne_bytes(random)))
-}
-
-/// Removes what no head names, and folds a long chain into one file, where nobody else uses it.
-async fn fold(dir: &Utf8Path, mut head: Head) -> Result<(), OverlayError> {
-    let Some(_alone) = FileLock::try_exclusive(&dir.join("lock"))? else {
-        return Ok(());
-    };
-    if head.chain.len() > LONGEST_CHAIN {
-        let newest = head.chain.last().expect("a chain past its limit is not empty");
-        let (newest, folded) = (dir.join(newest), format!("{newest}-folded"));
-        let part = dir.join(format!("{folded}.part"));
-        let mut convert = Command::new("qemu-img");
-        // Over no backing file: with one, qemu-img takes what the generations between hold for its.
-        convert.args(["convert", "-q", "-O", "qcow2"]);
-        convert.args([newest.as_str(), part.as_str()]);
-        run_tool(&mut convert)
-            .await
-            .map_err(|source| OverlayError::Create { path: part.clone(), source })?;
-        fs::rename(&part, dir.join(&folded))?;
-        head.chain = vec![folded];
-        head.write(dir)?;
-    }
-    remove_unnamed(dir, &head)?;
-    Ok(())
-}
-
-/// Removes generations and manifests that the head does not name.
-fn remove_unnamed(dir: &Utf8Path, head: &Head) -> io::Result<()> {
-    for entry in dir.read_dir_utf8()? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let ours = name.starts_with("disk-") || name.starts_with("manifest-");
-        let disk = name.strip_suffix(TOP).unwrap_or(name);
-        let named = head.chain.iter().any(|file| file == disk)
-            || head.manifests.values().any(|file| file == name);
-        if ours && !named {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+    Ok(format!("{}-{id}-{:016x}", part.name(), u64::from_ne_bytes(random)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::process::find_program;
-
-    /// Runs one command of qemu-io on a disk.
-    async fn qemu_io(disk: &Utf8Path, command: &str) {
-        let mut qemu_io = Command::new("qemu-io");
-        qemu_io.args(["-f", "qcow2", "-c", command, disk.as_str()]);
-        let said = run_tool(&mut qemu_io).await.unwrap();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        assert!(!said.contains("verification failed"), "{command}: {said}");
-    }
-
-    #[tokio::test]
-    async fn every_generation_holds_what_those_before_it_hold() {
-        let path = std::env::var_os("PATH");
-        let missing = |tool: &&str| find_program(tool, path.as_deref()).is_none();
-        if ["qemu-io", "mke2fs"].iter().any(missing) {
-            return eprintln!("left out: no qemu-io, or no mke2fs");
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let dir = Utf8Path::from_path(dir.path()).unwrap();
-        let layout = Layout::under(dir);
-        let open = || WorkspaceDisk::open(&layout, "/w".into(), "run", DiskFormat::Qcow2);
-        // Far from what the filesystem holds, which is at the start.
-        let place = |number: usize| (32 << 30) + number * (1 << 20);
-        for number in 1..=2 * LONGEST_CHAIN + 3 {
-            let disk = open().await.unwrap();
-            for earlier in 1..number {
-                qemu_io(disk.top(), &format!("read -P {earlier} {} 64k", place(earlier))).await;
-            }
-            qemu_io(disk.top(), &format!("write -P {number} {} 64k", place(number))).await;
-            assert!(disk.commit(&[], |_, _| Ok(())).await.unwrap());
-        }
-        let disk = open().await.unwrap();
-        assert!(disk.parent.as_ref().unwrap().chain.len() <= LONGEST_CHAIN);
-    }
-
-    #[tokio::test]
-    async fn a_generation_is_never_taken_for_one_that_was_forgotten() {
-        let path = std::env::var_os("PATH");
-        if ["qemu-img", "mke2fs"].iter().any(|tool| find_program(tool, path.as_deref()).is_none()) {
-            return eprintln!("left out: no qemu-img, or no mke2fs");
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::under(Utf8Path::from_path(dir.path()).unwrap());
-        let mut seen = Vec::new();
-        for _ in 0..2 {
-            let open = || WorkspaceDisk::open(&layout, "/w".into(), "run", DiskFormat::Qcow2);
-            assert!(open().await.unwrap().commit(&[], |_, _| Ok(())).await.unwrap());
-            let disk = open().await.unwrap();
-            seen.extend(disk.newest());
-            disk.forget().unwrap();
-        }
-        assert!(seen.len() == 2 && seen[0] != seen[1], "{seen:?}");
-    }
-}
+mod tests;

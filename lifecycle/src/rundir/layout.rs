@@ -113,10 +113,10 @@ impl Layout {
         self.cache.join("templates")
     }
 
-    /// The empty disk that stands in for one that a VM was not given.
+    /// The empty disk of a size in bytes that stands in for one that a VM was not given.
     #[must_use]
-    pub fn blank_disk(&self) -> Utf8PathBuf {
-        self.cache.join("blank-v1.qcow2")
+    pub fn blank_disk(&self, size: u64) -> Utf8PathBuf {
+        self.cache.join(format!("blank-v1-{}.qcow2", size >> 20))
     }
 
     /// Workspace disks, one directory each, named by workspace key.

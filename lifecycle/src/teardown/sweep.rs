@@ -323,7 +323,7 @@ mod tests {
         fs::create_dir_all(&disk).unwrap();
         let uses = Uses { workspaces: ["0123abcd".to_owned()].into(), ..Uses::default() };
         Record::kept("otter", uses).write(&run_dir).unwrap();
-        let remove = || crate::overlay::remove_unused_disks(&layout).unwrap();
+        let remove = || crate::overlay::trim_disks(&layout, 0).unwrap();
         assert!(remove().is_empty() && disk.exists());
         fs::remove_dir_all(&run_dir).unwrap();
         assert_eq!(remove(), [disk]);

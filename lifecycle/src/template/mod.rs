@@ -12,7 +12,7 @@
 //!                /root.disk      or a copy of it
 //! one made from another has also
 //!                /base.qcow2     the other's root disk, under its own
-//!                /work.qcow2     a workspace disk as it was then, over its newest generation
+//!                /work.qcow2     a workspace's sources as they were then, over their newest generation
 //!                /work-overlay.qcow2  an empty top over that
 //! templates/.uses-<key>          how often one that is not there was asked for, a byte each time
 //! ```

@@ -31,9 +31,9 @@ pub(crate) const INITRD: &str = "initrd.cpio";
 pub(crate) const VMLINUX: &str = "vmlinux";
 /// The root disk of the template that it was made from.
 pub(crate) const BASE: &str = "base.qcow2";
-/// The workspace disk.
+/// The disk with a workspace's sources.
 pub(crate) const WORK: &str = "work.qcow2";
-/// An empty top over the workspace disk.
+/// An empty top over that disk.
 pub(crate) const WORK_OVERLAY: &str = "work-overlay.qcow2";
 
 /// What the files begin with that count how often a template was asked for that is not there, and

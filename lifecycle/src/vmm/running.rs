@@ -244,6 +244,18 @@ impl Vmm {
         }
     }
 
+    /// Has what the guest writes to a disk from now on go to another file. Firecracker cannot.
+    pub(crate) async fn cover(&mut self, disk: &str, file: &Utf8Path) -> Result<(), VmmError> {
+        match &mut self.control {
+            Control::Qemu { qmp, .. } => qmp.cover(disk, file.as_str()).await,
+            Control::Firecracker { .. } => Err(VmmError::Unsupported {
+                vmm: VmmKind::Firecracker,
+                what: "disks that change their files".to_owned(),
+                hint: "their files are copied".to_owned(),
+            }),
+        }
+    }
+
     /// Where the guest's sshd is reached from this host.
     pub(crate) async fn endpoint(&mut self) -> Result<Endpoint, VmmError> {
         match &mut self.control {
@@ -264,6 +276,11 @@ impl Vmm {
 
     /// Kills the VMM and waits for its end.
     pub(crate) async fn kill(mut self) {
+        self.end().await;
+    }
+
+    /// Kills the VMM and waits for its end; there is no use in it afterwards.
+    pub(crate) async fn end(&mut self) {
         let Process { child, servants, .. } = &mut self.process;
         for child in [child].into_iter().chain(servants) {
             match tokio::time::timeout(DEATH_LIMIT, child.kill()).await {

@@ -60,6 +60,9 @@ pub struct VmSpec {
     pub ram: Ram,
     /// How much the guest may write to its root disk.
     pub overlay_size: OverlaySize,
+    /// How large each of its workspace's disks is.
+    #[serde(default = "workspace_size")]
+    pub workspace_size: OverlaySize,
     /// The VMM; the best one this host can run where `None`.
     pub vmm: Option<VmmKind>,
     /// The accelerator.
@@ -84,12 +87,17 @@ pub struct VmSpec {
     pub boot_timeout_ms: u64,
 }
 
+const fn workspace_size() -> OverlaySize {
+    OverlaySize::OF_WORKSPACE_DISKS
+}
+
 impl Default for VmSpec {
     fn default() -> Self {
         Self {
             vcpu: Vcpu::default(),
             ram: Ram::default(),
             overlay_size: OverlaySize::default(),
+            workspace_size: workspace_size(),
             vmm: None,
             accel: Accel::Auto,
             init: Init::Quick,

@@ -40,6 +40,9 @@ impl From<OverlaySize> for String {
 }
 
 impl OverlaySize {
+    /// How large each of a workspace's disks is, unless said otherwise: 32 GiB.
+    pub const OF_WORKSPACE_DISKS: Self = Self(32 << 10);
+
     /// The size in MiB.
     #[must_use]
     pub const fn mib(self) -> u64 {

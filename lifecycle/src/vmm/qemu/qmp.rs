@@ -93,6 +93,16 @@ impl Qmp {
         self.execute("chardev-change", json!({"id": port, "backend": backend})).await.map(drop)
     }
 
+    /// Has what the guest writes to a disk from now on go to another qcow2 file, an empty one; what it has
+    /// written so far is complete then, and is only read any more.
+    pub(crate) async fn cover(&mut self, disk: &str, file: &str) -> Result<(), VmmError> {
+        let arguments = json!({
+            "node-name": disk, "snapshot-file": file, "snapshot-node-name": format!("{disk}-2"),
+            "format": "qcow2", "mode": "existing",
+        });
+        self.execute("blockdev-snapshot-sync", arguments).await.map(drop)
+    }
+
     /// Stops the guest and writes the state of its devices; memory that is in a shared file stays
     /// there. The guest does not go on.
     pub(crate) async fn save(&mut self, state: BorrowedFd<'_>) -> Result<(), VmmError> {
