@@ -14,6 +14,7 @@ mod commands;
 mod common;
 mod failing_guests;
 mod furnished;
+mod hostile_disks;
 mod interrupts;
 mod keeping;
 mod killed;
