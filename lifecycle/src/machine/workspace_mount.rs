@@ -133,7 +133,7 @@ fn tell_passed_over(scanned: &[Scanned], events: &Events) {
     let Some(first) = paths.next() else { return };
     let others = match paths.count() {
         0 => String::new(),
-        others => format!(" and {others} others"),
+        others => format!(" and {others} more"),
     };
     let hint = "an ignore file has to be a regular file, not a link, of at most 1 MiB";
     events.warning(format!("not obeyed: `{}`{others}", first.display()), Some(hint));
