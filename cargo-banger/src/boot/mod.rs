@@ -239,6 +239,7 @@ impl Request {
             directories,
             workspace,
             may_be_kept: self.may_be_kept,
+            fetch: self.settings.fetch,
             directory,
         })
     }

@@ -181,6 +181,15 @@ pub(crate) struct RunArgs {
     /// Bring a file or directory back, also after a failure; can be repeated
     #[arg(long, value_name = "GUEST:HOST")]
     pub(crate) out: Vec<String>,
+    /// Fetch symbolic links that lead out of what is fetched, too
+    #[arg(long)]
+    pub(crate) out_links: bool,
+    /// Fetch this much at most, such as 512M [default: 16G]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) fetch_limit: Option<String>,
+    /// Fetch this many files, directories and links at most [default: 1000000]
+    #[arg(long, value_name = "N")]
+    pub(crate) fetch_entries: Option<String>,
     /// Print where the time went, to standard error
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "text", require_equals = true)]
     pub(crate) timings: Option<TimingsFormat>,

@@ -20,9 +20,12 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, CommandE
     let fetches = args.out.iter().map(fetch).collect::<Result<Vec<_>, _>>()?;
     let mut wish = Wish::of(&args.vm);
     wish.flags.extend(args.limits.flags());
+    wish.flags.extend(args.fetch_limit.map(|limit| ("fetch-limit", limit)));
+    wish.flags.extend(args.fetch_entries.map(|entries| ("fetch-entries", entries)));
     wish.may_be_kept = args.keep;
     wish.place = Some(place);
     let mut request = interrupts.end(Request::check(context, wish)).await?;
+    request.settings.fetch.outside_links = args.out_links;
     if runs_cargo(&args.command) {
         request.expect_cargo();
     }

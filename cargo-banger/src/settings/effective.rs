@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use banger_lifecycle::exec::command::is_shell_name;
 use banger_lifecycle::spec::{Net, Ram, Rate, Vcpu, VmSpec};
+use banger_lifecycle::sync::PullOptions;
 use camino::Utf8PathBuf;
 
 use super::{Resolved, list};
@@ -19,6 +20,8 @@ pub(crate) struct Effective {
     /// Whether memory was left to us.
     pub(crate) ram_is_auto: bool,
     pub(crate) timeout: Option<Duration>,
+    /// How much may be fetched at a time.
+    pub(crate) fetch: PullOptions,
     pub(crate) packages: Option<Utf8PathBuf>,
     pub(crate) suite: String,
     pub(crate) mirror: Option<String>,
@@ -67,6 +70,11 @@ impl Effective {
                 none if none.text == "none" => None,
                 some => Some(duration(some)?),
             },
+            fetch: PullOptions {
+                max_bytes: size(find("fetch-limit"))?,
+                max_entries: find("fetch-entries").parse()?,
+                ..PullOptions::default()
+            },
             packages: find("packages").path().filter(|_| find("packages").text != "auto"),
             suite: find("suite").text.clone(),
             mirror: Some(find("mirror")).filter(|m| m.text != "auto").map(|m| m.text.clone()),
@@ -108,6 +116,23 @@ fn truth(resolved: &Resolved) -> Result<bool, CommandError> {
     }
 }
 
+/// A size in bytes: `512M`, `16G`, `2T`, or a number of MiB.
+fn size(resolved: &Resolved) -> Result<u64, CommandError> {
+    let text = resolved.text.as_str();
+    let (digits, shift) = match text.strip_suffix(['M', 'm']) {
+        Some(digits) => (digits, 20),
+        None => match (text.strip_suffix(['G', 'g']), text.strip_suffix(['T', 't'])) {
+            (Some(digits), _) => (digits, 30),
+            (_, Some(digits)) => (digits, 40),
+            _ => (text, 20),
+        },
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| {
+        resolved.wrong(format!("`{text}` is not a valid size: expected one such as 512M or 16G"))
+    })
+}
+
 fn duration(resolved: &Resolved) -> Result<Duration, CommandError> {
     let text = &resolved.text;
     let expected = "expected a time such as 90s, 5m or 500ms";
@@ -136,4 +161,33 @@ fn variables(resolved: &Resolved) -> Result<Vec<(String, OsString)>, CommandErro
         variables.extend(value.map(|value| (name.to_owned(), value)));
     }
     Ok(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::*;
+    use crate::settings::{Flags, resolve};
+
+    fn check(flags: &[(&'static str, &str)]) -> Result<Effective, CommandError> {
+        let flags: Flags = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        Effective::check(&resolve(&flags, |_| None, &[], Utf8Path::new("/here")))
+    }
+
+    #[test]
+    fn what_may_be_fetched_is_as_documented_unless_told() {
+        assert_eq!(check(&[]).unwrap().fetch, PullOptions::default());
+        let bytes = |text| check(&[("fetch-limit", text)]).map(|checked| checked.fetch.max_bytes);
+        for (text, expected) in
+            [("7", 7 << 20), ("512M", 512 << 20), ("3g", 3 << 30), ("2T", 2 << 40)]
+        {
+            assert_eq!(bytes(text).unwrap(), expected, "{text}");
+        }
+        for bad in ["", "0", "G", "-1", "1GB", "99999999999999999T"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        assert_eq!(check(&[("fetch-entries", "5")]).unwrap().fetch.max_entries, 5);
+        assert!(check(&[("fetch-entries", "many")]).is_err());
+    }
 }

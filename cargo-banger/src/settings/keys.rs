@@ -101,6 +101,18 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("timeout", "BANGER_TIMEOUT", "none", "how long the command may take"),
     key(
+        "fetch-limit",
+        "BANGER_FETCH_LIMIT",
+        "16G",
+        "how much content a file or directory that is fetched may have",
+    ),
+    key(
+        "fetch-entries",
+        "BANGER_FETCH_ENTRIES",
+        "1000000",
+        "how many files, directories and links a directory that is fetched may have",
+    ),
+    key(
         "packages",
         "BANGER_PACKAGES",
         "auto",

@@ -3,13 +3,18 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
 
+use super::tail::Tail;
 use crate::error::Cause;
 use crate::exec::{Channel, GuestCommand, Streams, step_done, stream};
 use crate::input_file::{self, Links};
+use crate::sync::silence;
 
 /// The guest's busybox, and what it runs.
 const SHELL: [&str; 3] = ["/run/banger/busybox", "sh", "-c"];
@@ -64,8 +69,9 @@ fn pack(host: &Path, name: &Path, to: impl io::Write) -> io::Result<()> {
     archive.into_inner().map(drop)
 }
 
-/// Runs a script in the guest that unpacks its input.
-async fn unpack(
+/// Runs a script in the guest that unpacks its input. A guest that takes none of it for 30 s, or does
+/// not end so long after it took all, is given up.
+pub(super) async fn unpack(
     channel: &Channel,
     what: &'static str,
     script: &str,
@@ -74,10 +80,58 @@ async fn unpack(
 ) -> Result<(), Cause> {
     let words = SHELL.into_iter().chain([script, "sh"]).map(OsString::from);
     let command = GuestCommand::new(words.chain(arguments).collect());
-    let mut stderr = Vec::new();
-    let streams = Streams::to(tokio::io::sink(), &mut stderr).reading(archive);
-    let status = stream::run(channel, &command, streams).await?;
-    Ok(step_done(what, status, &stderr)?)
+    let mut stderr = Tail::default();
+    let taken = Taken::default();
+    let status = {
+        let archive = Counted { archive, taken: &taken };
+        let streams = Streams::to(tokio::io::sink(), &mut stderr).reading(archive);
+        tokio::select! {
+            biased;
+            status = stream::run(channel, &command, streams) => status?,
+            () = silence::of(|| taken.count()) => {
+                let quiet = format!("the guest took nothing for {} s", silence::QUIET);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, quiet).into());
+            }
+        }
+    };
+    Ok(step_done(what, status, stderr.bytes())?)
+}
+
+/// How much of an archive the guest has taken.
+#[derive(Debug, Default)]
+struct Taken {
+    bytes: AtomicU64,
+    /// Whether it waits for us: more of the archive is still to be made.
+    waits: AtomicBool,
+}
+
+impl Taken {
+    /// How much it has taken, where it is the guest that is waited for.
+    fn count(&self) -> Option<u64> {
+        let waits = self.waits.load(Ordering::Relaxed);
+        (!waits).then(|| self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// An archive that is read as the guest takes it.
+struct Counted<'a, R> {
+    archive: R,
+    taken: &'a Taken,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Counted<'_, R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = to.filled().len();
+        let polled = Pin::new(&mut self.archive).poll_read(cx, to);
+        let read = (to.filled().len() - before) as u64;
+        self.taken.bytes.fetch_add(read, Ordering::Relaxed);
+        self.taken.waits.store(polled.is_pending(), Ordering::Relaxed);
+        polled
+    }
 }
 
 #[cfg(test)]

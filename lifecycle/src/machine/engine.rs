@@ -264,6 +264,7 @@ mod tests {
             directories: Vec::new(),
             workspace: None,
             may_be_kept: false,
+            fetch: crate::sync::PullOptions::default(),
             directory: None,
         };
         let host = Host {

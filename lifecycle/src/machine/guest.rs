@@ -21,7 +21,7 @@ use crate::event::{Events, Stage};
 use crate::exec::{Channel, GuestCommand, Streams, stream};
 use crate::overlay::Part;
 use crate::spec::VmName;
-use crate::sync::pull;
+use crate::sync::{Fetched, Wanted, pull};
 use crate::teardown::remains;
 use crate::vmm::{Vmm, VmmError};
 
@@ -200,20 +200,38 @@ impl Guest {
         status == KILLED && self.console_tail().contains("Out of memory: Killed process")
     }
 
-    /// Brings a file or directory back to the host.
+    /// Brings a file or directory back to the host, and tells what of it does not come.
     ///
     /// # Errors
-    /// Where it is not there, or cannot be written here.
+    /// Where it is not there, is more than may be fetched, or cannot be written here; or the guest
+    /// does not answer as it has to.
     pub async fn fetch(&mut self, guest: &Path, host: &Path) -> Result<(), Error> {
-        let events = self.prepared.events.clone();
-        let _stage = stages::start(&events, Stage::Fetch);
+        let Self { channel, vmm, prepared, .. } = self;
+        let Prepared { record, run_dir, events, fetch, .. } = prepared;
+        let _stage = stages::start(events, Stage::Fetch);
         let progress = |_files: u64, bytes: u64| {
             events.progress(Stage::Fetch, "bringing files back", bytes, None);
         };
-        let fetching = with_sftp(&self.channel, async |sftp| {
-            Ok(pull(sftp, guest, host, progress).await.map(drop)?)
-        });
-        self.vmm.attend(fetching).await.during(Stage::Fetch)
+        let handle = run_dir.handle();
+        let wanted = Wanted { guest, host, handle: &handle, options: *fetch };
+        let note = |path: &Path| {
+            // What the record cannot name is left to the guard alone.
+            record.meta.fetches.extend(Utf8Path::from_path(path).map(Utf8Path::to_owned));
+            record.write(run_dir.path())
+        };
+        let fetching =
+            with_sftp(channel, async |session| Ok(pull(session, wanted, note, progress).await?));
+        let fetched = vmm.attend(fetching).await;
+        record.meta.fetches.retain(|path| path.symlink_metadata().is_ok());
+        let noted = record.write(run_dir.path());
+        let Fetched { skipped, .. } = fetched.during(Stage::Fetch)?;
+        noted.during(Stage::Fetch)?;
+        if skipped.count > 0 {
+            let hint = "`--out-links` fetches links that lead out, too";
+            let text = format!("not fetched: {skipped}");
+            events.warning(text, (skipped.links > 0).then_some(hint));
+        }
+        Ok(())
     }
 
     /// Copies a file or directory of the host into the guest, as `cp -a` would; it belongs to root

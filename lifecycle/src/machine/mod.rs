@@ -24,6 +24,7 @@ mod booted;
 mod afresh;
 mod ready;
 pub mod guest;
+mod tail;
 mod transfer;
 mod workspace_mount;
 mod archive;

@@ -10,7 +10,7 @@ use crate::host::kvm::Kvm;
 use crate::layer::Layer;
 use crate::rundir::Layout;
 use crate::spec::{VmName, VmSpec};
-use crate::sync::Root;
+use crate::sync::{PullOptions, Root};
 use crate::workspace::Trust;
 
 /// A VM to be: checked settings, and guards on the shared files it will use.
@@ -37,6 +37,8 @@ pub struct Plan {
     pub workspace: Option<WorkspacePlan>,
     /// Whether it may be told to stay after its command.
     pub may_be_kept: bool,
+    /// How much may be fetched from it at a time.
+    pub fetch: PullOptions,
     /// The directory its commands and shells start in, where it exists in the guest.
     pub directory: Option<Utf8PathBuf>,
 }

@@ -26,6 +26,7 @@ use crate::rundir::record::{Meta, NetworkRecord, Uses};
 use crate::rundir::{Layout, Record, RunDir};
 use crate::session::Keys;
 use crate::spec::Net;
+use crate::sync::PullOptions;
 use crate::template::{Content, MEMORY, STATE, Template, TemplateStore, WORK_OVERLAY};
 use crate::vmm::{Config, Memory};
 
@@ -62,6 +63,7 @@ pub struct Prepared {
     pub(super) run_dir: RunDir,
     pub(super) record: Record,
     pub(super) may_be_kept: bool,
+    pub(super) fetch: PullOptions,
     pub(super) events: Events,
     pub(super) template: Option<(TemplateStore, Template)>,
     pub(super) segment: Vec<u8>,
@@ -263,6 +265,7 @@ impl Plan {
             run_dir,
             record,
             may_be_kept: self.may_be_kept,
+            fetch: self.fetch,
             events: host.events.clone(),
             template: origin.map(|origin| origin.template),
             segment,
@@ -300,6 +303,7 @@ impl Plan {
                 created: humantime::format_rfc3339_seconds(std::time::SystemTime::now())
                     .to_string(),
                 owns: disks.as_ref().map(Place::all_own).unwrap_or_default(),
+                fetches: Vec::new(),
                 devices: match engine.root {
                     RootOverlay::Snapshot => dm_snapshot::devices(&run_dir.handle()),
                     _ => Vec::new(),

@@ -26,6 +26,9 @@ pub use checked::RecordError;
 const FILE: &str = "vm.json";
 const MAX_LENGTH: u64 = 1 << 20;
 
+/// How the names of directories begin that fetches make beside their targets.
+pub(crate) const FETCH_PREFIX: &str = ".banger-fetch-";
+
 /// The record of one VM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -50,6 +53,9 @@ pub struct Meta {
     pub created: String,
     /// Files outside the run directory that are the VM's own and go with it.
     pub owns: Vec<Utf8PathBuf>,
+    /// Directories beside the targets of fetches, which go when those end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fetches: Vec<Utf8PathBuf>,
     /// Its device-mapper devices, in the order in which they have to go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
@@ -113,12 +119,13 @@ pub struct NetworkRecord {
 }
 
 impl Meta {
-    /// Whether something of the VM's is still on this host outside of files: a device, a link, a
-    /// namespace.
+    /// Whether something of the VM's is still on this host that does not go with its files: a device,
+    /// a link, a namespace, what an interrupted fetch left.
     #[must_use]
     pub fn is_outside(&self) -> bool {
         let network = self.network.as_ref();
         network.is_some_and(|it| it.link_path().exists() || it.namespace_path().exists())
+            || self.fetches.iter().any(|path| path.symlink_metadata().is_ok())
             || self.devices.iter().any(|name| !matches!(device_mapper::node(name), Ok(None)))
     }
 }
@@ -206,6 +213,7 @@ impl Record {
             image: None,
             created: "2026-11-28T01:02:03Z".to_owned(),
             owns: Vec::new(),
+            fetches: Vec::new(),
             devices: Vec::new(),
             network: None,
             kept: true,

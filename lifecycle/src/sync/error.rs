@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 
 use openssh_sftp_client::error::{Error as SftpError, SftpErrorKind};
 
+use super::filter::ServerFault;
+
+/// How much of a server's own words is passed on, in characters.
+const LONGEST_STATUS: usize = 200;
+
 /// Why a scan, a push or a pull failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
@@ -92,6 +97,76 @@ pub enum SyncError {
         #[source]
         source: Box<SftpError>,
     },
+    /// The guest's SFTP server did what no honest one does.
+    #[error(transparent)]
+    Server(#[from] ServerFault),
+    /// No SFTP session came about.
+    #[error("cannot open an SFTP session with the guest")]
+    Opening(#[source] Box<SftpError>),
+    /// The SFTP session broke at its end.
+    #[error("lost the SFTP session with the guest at its end")]
+    Closing(#[source] Box<SftpError>),
+    /// There is more content than may be fetched.
+    #[error("`{}` in the guest holds more than {} ({most} bytes)", path.display(), size(*most))]
+    FetchTooLarge {
+        /// The guest path that was to be fetched.
+        path: PathBuf,
+        /// How many bytes there may be.
+        most: u64,
+    },
+    /// There are more files than may be fetched.
+    #[error("`{}` in the guest has more than {most} files, directories and links", path.display())]
+    FetchTooMany {
+        /// The guest path.
+        path: PathBuf,
+        /// How many there may be.
+        most: u64,
+    },
+    /// Its directories are too deep.
+    #[error("`{}` in the guest is more than {most} directories deep", path.display())]
+    FetchTooDeep {
+        /// The guest path.
+        path: PathBuf,
+        /// How deep it may be.
+        most: u32,
+    },
+    /// The names of all files together are too long.
+    #[error("the names of the files in `{}` in the guest have more than {most} bytes together", path.display())]
+    NamesTooLong {
+        /// The guest path.
+        path: PathBuf,
+        /// How many there may be.
+        most: u64,
+    },
+    /// The host's disk would have too little left.
+    #[error(
+        "cannot write `{}`: {} free on its disk, and {} are to stay free",
+        path.display(), size(*free), size(*least)
+    )]
+    HostFull {
+        /// The host path.
+        path: PathBuf,
+        /// How many bytes are free.
+        free: u64,
+        /// How many have to stay free.
+        least: u64,
+    },
+    /// The way to a host path passes a link.
+    #[error("`{}` is a symbolic link: none is followed to where files are fetched to", path.display())]
+    HostLink {
+        /// The link.
+        path: PathBuf,
+        /// Where the whole path leads by way of it, if anywhere.
+        leads: Option<PathBuf>,
+    },
+    /// What is to be fetched is a link that leads elsewhere.
+    #[error("`{}` in the guest is a symbolic link to `{}`", path.display(), target.display())]
+    GuestLink {
+        /// The guest path.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// There is no such file in the guest.
     #[error("`{}` does not exist in the guest", path.display())]
     Missing {
@@ -134,12 +209,21 @@ impl SyncError {
             }
             Self::NotUtf8 { .. } => "rename it, or leave it out by a line in `.bangerignore`",
             Self::GuestFull { .. } => {
-                "give the guest a larger disk, or leave large files out by `.bangerignore`"
+                "`--workspace-size` gives it a larger disk; a line in `.bangerignore` leaves large files out"
             }
             Self::Session { action: "list", .. } => {
                 "names that are not UTF-8 cannot be fetched: pack them with tar in the guest"
             }
             Self::InTheWay { .. } => "move it away, or name another target",
+            Self::FetchTooLarge { .. } => "the setting `fetch-limit` allows more",
+            Self::FetchTooMany { .. } => "the setting `fetch-entries` allows more",
+            Self::HostFull { .. } => "make room there, or name a target on another disk",
+            Self::HostLink { leads: Some(leads), .. } => {
+                return Some(format!("give the path that it leads to: `{}`", leads.display()));
+            }
+            Self::GuestLink { .. } => {
+                "name what it leads to, or fetch the link itself with `--out-links`"
+            }
             _ => return None,
         };
         Some(hint.to_owned())
@@ -150,8 +234,8 @@ impl SyncError {
         let path = path.to_owned();
         match error {
             SftpError::SftpError(kind, message) => {
-                let text = message.get().0.trim();
-                let status = if text.is_empty() { format!("{kind:?}") } else { text.to_owned() };
+                let text: String = message.get().0.trim().chars().take(LONGEST_STATUS).collect();
+                let status = if text.is_empty() { format!("{kind:?}") } else { text };
                 Self::Guest { action, path, status }
             }
             other => Self::Session { action, path, source: Box::new(other) },
@@ -175,6 +259,16 @@ impl SyncError {
     /// A host path that could not be read.
     pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| Self::Unreadable { path: path.to_owned(), source }
+    }
+}
+
+/// A number of bytes, to read.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let unit = bytes.checked_ilog2().map_or(0, |bits| bits as usize / 10).min(UNITS.len());
+    match unit {
+        0 => format!("{bytes} bytes"),
+        unit => format!("{} {}", bytes >> (10 * unit), UNITS[unit - 1]),
     }
 }
 

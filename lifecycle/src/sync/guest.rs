@@ -3,8 +3,7 @@
 //! All of them may be repeated: what is gone already counts as removed, and what is there already
 //! as made, so that a push can pick up where a dead one stopped.
 
-use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -13,16 +12,17 @@ use openssh_sftp_client::metadata::{MetaData, MetaDataBuilder, Permissions};
 use openssh_sftp_client::{Error as SftpError, Sftp, UnixTimeStamp};
 
 use super::error::{SyncError, is_failure, is_missing};
+use super::options::{Budget, PullOptions};
 use super::plan::Target;
 
 /// Requests under way at once for everything but file content.
 pub(super) const IN_FLIGHT: usize = 64;
 
-/// One name in a guest directory.
-pub(super) struct Listed {
-    pub(super) name: OsString,
-    pub(super) metadata: MetaData,
-}
+/// The most entries of a mirror that are removed at once: what a command left beside the sources.
+const MOST_CLEARED: u64 = 10_000_000;
+
+/// The longest name that a file of Linux has, in bytes.
+const LONGEST_NAME: usize = 255;
 
 /// Makes a directory; one that is there already will do.
 pub(super) async fn make_directory(sftp: &Sftp, path: &Path) -> Result<(), SyncError> {
@@ -113,11 +113,20 @@ pub(super) async fn clear(sftp: &Sftp, path: &Path) -> Result<(), SyncError> {
     let mut directories = Vec::new();
     let mut files = Vec::new();
     let mut unseen = vec![path.to_owned()];
+    let budget = Budget::new(PullOptions { max_entries: MOST_CLEARED, ..PullOptions::default() });
     while let Some(directory) = unseen.pop() {
-        for entry in list(sftp, &directory).await? {
-            let path = directory.join(&entry.name);
-            if is_directory(&entry.metadata) { unseen.push(path) } else { files.push(path) }
-        }
+        list(sftp, &directory, |name, metadata| {
+            let path = directory.join(name);
+            // Whole paths are held here.
+            budget.entry(&directory, path.as_os_str().as_bytes())?;
+            if is_directory(&metadata) {
+                unseen.push(path)
+            } else {
+                files.push(path)
+            }
+            Ok(())
+        })
+        .await?;
         directories.push(directory);
     }
     let files = &files;
@@ -133,36 +142,35 @@ pub(super) async fn clear(sftp: &Sftp, path: &Path) -> Result<(), SyncError> {
     Ok(())
 }
 
-/// Lists a directory without `.` and `..`.
+/// Lists a directory without `.` and `..`, and hands each entry on as it comes.
 ///
-/// Names come from the guest: one that could lead elsewhere, or that comes twice, is refused.
-pub(super) async fn list(sftp: &Sftp, path: &Path) -> Result<Vec<Listed>, SyncError> {
+/// Names come from the guest: one that could lead elsewhere, or is longer than any file's, is
+/// refused. The directory may have no end: `found` has to count.
+pub(super) async fn list(
+    sftp: &Sftp,
+    path: &Path,
+    mut found: impl FnMut(&OsStr, MetaData) -> Result<(), SyncError>,
+) -> Result<(), SyncError> {
     let failed = |error| SyncError::guest("list", path, error);
     let directory = sftp.fs().open_dir(path).await.map_err(failed)?;
     let mut entries = std::pin::pin!(directory.read_dir());
-    let mut seen = HashSet::new();
-    let mut listed = Vec::new();
     while let Some(entry) = entries.next().await {
         let entry = entry.map_err(failed)?;
-        let name = entry.filename().as_os_str().to_owned();
+        let name = entry.filename().as_os_str();
         if name == "." || name == ".." {
             continue;
         }
         if let Some(reason) = fault(name.as_bytes()) {
-            return Err(SyncError::Refused { path: path.join(&name), reason });
-        }
-        if !seen.insert(name.clone()) {
-            let reason = "the same name came twice";
-            return Err(SyncError::Refused { path: path.join(&name), reason });
+            return Err(SyncError::Refused { path: path.join(name), reason });
         }
         let mut metadata = entry.metadata();
         if metadata.file_type().is_none() {
-            let path = path.join(&name);
+            let path = path.join(name);
             metadata = sftp.fs().symlink_metadata(&path).await.map_err(failed)?;
         }
-        listed.push(Listed { name, metadata });
+        found(name, metadata)?;
     }
-    Ok(listed)
+    Ok(())
 }
 
 /// What is wrong with a name that should be one component of a path.
@@ -172,6 +180,7 @@ pub(super) fn fault(name: &[u8]) -> Option<&'static str> {
         b"." | b".." => Some("the name leads elsewhere"),
         _ if name.contains(&b'/') => Some("the name leads elsewhere"),
         _ if name.contains(&0) => Some("the name holds a zero byte"),
+        _ if name.len() > LONGEST_NAME => Some("the name is longer than 255 bytes"),
         _ => None,
     }
 }
@@ -207,6 +216,8 @@ mod tests {
         for name in ["a", "...", "a b", "a\nb", "-rf", "..a", "\u{fffd}"] {
             assert_eq!(fault(name.as_bytes()), None, "{name:?}");
         }
+        assert_eq!(fault(&[b'x'; 255]), None);
+        assert!(fault(&[b'x'; 256]).is_some());
         for name in ["", ".", "..", "/", "/etc/passwd", "a/b", "../x", "a\0b"] {
             assert!(fault(name.as_bytes()).is_some(), "{name:?}");
         }

@@ -21,10 +21,10 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 
 use super::error::{SyncError, is_denied};
-use super::guest;
 use super::manifest::Timestamp;
 use super::outbox::{self, Body, Chunk, Outgoing};
 use super::plan::{Plan, Target, Upload, depth};
+use super::{Session, guest};
 
 /// Files under way at once.
 const FILES: usize = 128;
@@ -69,15 +69,26 @@ pub enum Correction {
 /// mirror between two states; see [`Manifest::interim`](super::Manifest::interim).
 ///
 /// # Errors
-/// Where a host file cannot be read, or the guest refuses; the mirror is then between two states.
+/// Where a host file cannot be read, the guest refuses, or gives no answer for 30 s; the mirror is then
+/// between two states.
 pub async fn push(
-    sftp: &Sftp,
+    session: &Session,
     host_root: &Path,
     guest_root: &Path,
     plan: &Plan,
     progress: impl Fn(u64, u64) + Send + Sync,
 ) -> Result<Sent, SyncError> {
     check_names(plan)?;
+    session.guarded(send_all(session, host_root, guest_root, plan, progress)).await
+}
+
+async fn send_all(
+    sftp: &Sftp,
+    host_root: &Path,
+    guest_root: &Path,
+    plan: &Plan,
+    progress: impl Fn(u64, u64) + Send + Sync,
+) -> Result<Sent, SyncError> {
     let push = Push {
         sftp,
         host_root,

@@ -7,10 +7,9 @@ use std::process::Stdio;
 
 use camino::Utf8Path;
 use fs_err as fs;
-use openssh_sftp_client::Sftp;
 use tokio::process::{Child, Command};
 
-use super::{Manifest, Plan, Root, Sent, SyncError, push, scan, sftp_options};
+use super::{Manifest, Plan, Root, Sent, SyncError, push, scan};
 
 const SERVERS: [&str; 3] = [
     "/usr/lib/openssh/sftp-server",
@@ -20,7 +19,7 @@ const SERVERS: [&str; 3] = [
 
 /// A session with a server of its own; the server dies with it.
 pub(super) struct Session {
-    pub(super) sftp: Sftp,
+    pub(super) sftp: super::Session,
     server: Child,
 }
 
@@ -62,7 +61,7 @@ async fn start(mut command: Command) -> Option<Session> {
     let mut server =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().ok()?;
     let (input, output) = (server.stdin.take()?, server.stdout.take()?);
-    let sftp = Sftp::new(input, output, sftp_options()).await.ok()?;
+    let sftp = super::Session::open(input, output).await.ok()?;
     Some(Session { sftp, server })
 }
 

@@ -13,8 +13,9 @@ use crate::network;
 use crate::overlay::dm_snapshot;
 use crate::process::unless_gone;
 use crate::rundir::leases::{run_directories, subdirectories};
-use crate::rundir::run::{guard_path, is_left_going, is_orphaned};
+use crate::rundir::run::{guard_path, handle_of, is_left_going, is_orphaned};
 use crate::rundir::{FileLock, Kind, Layout, Record, RecordError, Shelf};
+use crate::sync::staging;
 use crate::vmm::{CONSOLE, keeper};
 
 /// How long children of a dead run's owner may take to notice, or to end what they are about.
@@ -198,6 +199,9 @@ pub(crate) fn bury(layout: &Layout, run_dir: &Utf8Path) -> io::Result<Buried> {
         for path in &record.meta.owns {
             unless_gone(fs::remove_file(path))?;
         }
+        for path in &record.meta.fetches {
+            staging::remove(path.as_std_path(), &handle_of(run_dir))?;
+        }
         dm_snapshot::remove(&record.meta.devices)?;
         if let Some(network) = &record.meta.network {
             network::remove(network).map_err(io::Error::other)?;
@@ -272,6 +276,30 @@ mod tests {
         assert_eq!(sweep(&layout).await.unwrap(), [Leftover::Run(dead.clone())]);
         assert!(ours.exists() && !dead.exists());
         assert!(run_directories(&layout).unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_an_interrupted_fetch_left_goes_with_its_run() {
+        let (dir, layout) = layout();
+        let run = RunDir::create(&layout, None).await.unwrap();
+        let dead = run.path().to_owned();
+        let top = fs::canonicalize(dir.path()).unwrap();
+        let staging = |handle: &str| {
+            let name = format!(".banger-fetch-{handle}-0011223344556677");
+            let path = Utf8PathBuf::from_path_buf(top.join(name)).unwrap();
+            fs::create_dir_all(path.join("fetched/deep")).unwrap();
+            path
+        };
+        let (own, other) = (staging(&run.handle()), staging("01234567"));
+        let mut record = Record::kept(dead.file_name().unwrap(), Uses::default());
+        record.meta.kept = false;
+        record.meta.fetches = vec![own.clone(), other.clone()];
+        record.write(&dead).unwrap();
+        // As when it is killed: the guard does not run, and the lock goes.
+        drop(run);
+        assert!(dead.exists(), "the record of what is left stays");
+        assert_eq!(sweep(&layout).await.unwrap(), [Leftover::Run(dead.clone())]);
+        assert!(!own.exists() && other.exists() && !dead.exists());
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::io;
 
 use camino::{Utf8Component, Utf8Path};
 
-use super::{Meta, NetworkRecord, Record, Uses};
+use super::{FETCH_PREFIX, Meta, NetworkRecord, Record, Uses};
 use crate::rundir::Layout;
 
 /// Why a record is not believed.
@@ -56,7 +56,7 @@ pub(super) fn check(
     // The VMM's configuration is for people.
     let Record { meta, config: _ } = record;
     // A name and a shape have their own forms; the directory is one of the guest's.
-    let Meta { format, name, spec: _, image, created, owns, devices, .. } = meta;
+    let Meta { format, name, spec: _, image, created, owns, fetches, devices, .. } = meta;
     let Meta { network, kept: _, directory: _, uses, .. } = meta;
     if *format != Record::FORMAT {
         return Err(RecordError::Format(*format));
@@ -68,6 +68,9 @@ pub(super) fn check(
     field("created", created, humantime::parse_rfc3339(created).is_ok())?;
     for path in owns {
         field("owns", path, is_own_file(path, layout))?;
+    }
+    for path in fetches {
+        field("fetches", path, is_fetch(path))?;
     }
     for device in devices {
         let handle = device.strip_prefix("banger-").unwrap_or_default();
@@ -104,14 +107,24 @@ fn field(field: &'static str, value: impl Debug, holds: bool) -> Result<(), Reco
 /// Whether a file is the private top of a run over a workspace disk, which is all that a VM has outside
 /// its directory.
 fn is_own_file(path: &Utf8Path, layout: &Layout) -> bool {
-    let plain = |component| matches!(component, Utf8Component::Normal(_) | Utf8Component::RootDir);
-    // As text: a path with `.` or an empty name in it is not written so.
-    let normal = path.is_absolute()
-        && path.components().all(plain)
-        && path.components().collect::<camino::Utf8PathBuf>().as_str() == path.as_str();
     let is_top = path.file_name().is_some_and(|name| name.starts_with("run-"));
     let directory = path.parent().and_then(Utf8Path::parent);
-    normal && is_top && directory.is_some_and(|it| is_same(it, &layout.workspaces()))
+    is_normal(path) && is_top && directory.is_some_and(|it| is_same(it, &layout.workspaces()))
+}
+
+/// Whether a directory may be one that a fetch makes. Whether it is this VM's is asked where it is
+/// removed.
+fn is_fetch(path: &Utf8Path) -> bool {
+    is_normal(path) && path.file_name().is_some_and(|name| name.starts_with(FETCH_PREFIX))
+}
+
+/// Whether a path is absolute, without `.`, `..` or empty names.
+fn is_normal(path: &Utf8Path) -> bool {
+    let plain = |component| matches!(component, Utf8Component::Normal(_) | Utf8Component::RootDir);
+    path.is_absolute()
+        && path.components().all(plain)
+        // As text: a path with `.` or an empty name in it is not written so.
+        && path.components().collect::<camino::Utf8PathBuf>().as_str() == path.as_str()
 }
 
 /// Whether two paths lead to one directory, however they are written.

@@ -5,8 +5,21 @@ use fs_err as fs;
 use super::*;
 use crate::sync::testing::{Session, noise, seconds, session, set_mode, set_seconds, tree};
 
+/// What is made on the way has this in its name.
+const HANDLE: &str = "0123abcd";
+
 async fn fetch(session: &Session, guest: &Path, host: &Path) -> Result<Fetched, SyncError> {
-    pull(&session.sftp, guest, host, |_, _| {}).await
+    fetch_with(session, guest, host, PullOptions::default()).await
+}
+
+async fn fetch_with(
+    session: &Session,
+    guest: &Path,
+    host: &Path,
+    options: PullOptions,
+) -> Result<Fetched, SyncError> {
+    let wanted = Wanted { guest, host, handle: HANDLE, options };
+    pull(&session.sftp, wanted, |_| Ok(()), |_, _| {}).await
 }
 
 fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
@@ -26,7 +39,7 @@ fn sample(top: &Path) {
         write(top.join(format!("many/{name}")), name.to_string());
     }
     symlink("a/b", top.join("link")).unwrap();
-    symlink("/no/where", top.join("dangling")).unwrap();
+    symlink("no/where", top.join("dangling")).unwrap();
     set_mode(top.join("a/long"), 0o640);
     set_mode(top.join("empty"), 0o444);
     set_mode(top.join("no content"), 0o500);
@@ -45,7 +58,7 @@ async fn a_tree_comes_back_as_it_was() {
     let fetched = fetch(&session, &guest, &host).await.unwrap();
     assert_eq!(tree(&host), tree(&guest));
     assert_eq!(fetched.files, 305);
-    assert_eq!(fetched.skipped, Vec::<PathBuf>::new());
+    assert_eq!(fetched.skipped, Skipped::default());
     assert_eq!(seconds(host.join("empty")), 1_000_000);
     assert_eq!(seconds(host.join("a")), 2_000_000);
     let names: Vec<_> = fs::read_dir(directory.path().join("up")).unwrap().collect();
@@ -84,7 +97,8 @@ async fn single_files_and_links_follow_the_rules_of_cp() {
     symlink("file", top.join("guest/link")).unwrap();
     fs::create_dir(top.join("host")).unwrap();
     fetch(&session, &top.join("guest/file"), &top.join("host")).await.unwrap();
-    fetch(&session, &top.join("guest/link"), &top.join("host")).await.unwrap();
+    let links = PullOptions { outside_links: true, ..PullOptions::default() };
+    fetch_with(&session, &top.join("guest/link"), &top.join("host"), links).await.unwrap();
     fetch(&session, &top.join("guest/file"), &top.join("made/here/renamed")).await.unwrap();
     assert_eq!(fs::read_to_string(top.join("host/link")).unwrap(), "new");
     assert!(top.join("host/link").is_symlink());
@@ -117,7 +131,7 @@ async fn special_files_are_skipped_and_set_id_bits_stay_behind() {
     set_mode(guest.join("tool"), 0o6755);
     rustix::fs::mkfifoat(rustix::fs::CWD, guest.join("pipe"), rustix::fs::Mode::RUSR).unwrap();
     let fetched = fetch(&session, &guest, &host).await.unwrap();
-    assert_eq!(fetched.skipped, [guest.join("pipe")]);
+    assert_eq!(fetched.skipped.first, [(guest.join("pipe"), false)]);
     assert!(!host.join("pipe").exists());
     assert_eq!(fs::metadata(host.join("tool")).unwrap().mode() & 0o7777, 0o755);
 }
@@ -163,8 +177,10 @@ async fn links_on_the_host_are_never_written_through() {
     fs::create_dir_all(top.join("guest/out")).unwrap();
     symlink(top.join("outside"), top.join("guest/out/x")).unwrap();
     fs::create_dir(top.join("host")).unwrap();
-    fetch(&session, &top.join("guest/out"), &top.join("host")).await.unwrap();
+    let links = PullOptions { outside_links: true, ..PullOptions::default() };
+    fetch_with(&session, &top.join("guest/out"), &top.join("host"), links).await.unwrap();
     assert!(top.join("host/out/x").is_symlink());
+    fetch(&session, &top.join("guest/out"), &top.join("host")).await.unwrap();
 
     fs::remove_file(top.join("guest/out/x")).unwrap();
     write(top.join("guest/out/x/victim"), "broken");
@@ -179,89 +195,148 @@ async fn links_on_the_host_are_never_written_through() {
     assert_eq!(fs::read_to_string(top.join("outside/victim")).unwrap(), "safe");
 }
 
-mod hostile {
-    //! A server that answers with names no file system would give.
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-
-    use super::*;
-    use crate::sync::sftp_options;
-
-    fn string(bytes: &[u8]) -> Vec<u8> {
-        let mut out = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
-        out.extend_from_slice(bytes);
-        out
+#[tokio::test]
+async fn nothing_is_written_by_way_of_what_an_earlier_fetch_planted() {
+    let Some(session) = session().await else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let top = &fs::canonicalize(directory.path()).unwrap();
+    let (guest, host, victim) = (top.join("guest"), top.join("host"), top.join("victim"));
+    for path in [&guest, &host, &victim] {
+        fs::create_dir(path).unwrap();
     }
-
-    /// Attributes with just a mode.
-    fn mode(mode: u32) -> Vec<u8> {
-        [4_u32.to_be_bytes(), mode.to_be_bytes()].concat()
-    }
-
-    fn listing(names: &[(&str, u32)]) -> Vec<u8> {
-        let mut out = u32::try_from(names.len()).unwrap().to_be_bytes().to_vec();
-        for (name, bits) in names {
-            out.extend(string(name.as_bytes()));
-            out.extend(string(b""));
-            out.extend(mode(*bits));
-        }
-        out
-    }
-
-    /// Says that everything is a directory, and lists `names` in the first one.
-    async fn serve(mut pipe: DuplexStream, names: Vec<(&'static str, u32)>) {
-        let mut names = Some(names);
-        loop {
-            let Ok(length) = pipe.read_u32().await else {
-                return;
-            };
-            let mut packet = vec![0; length as usize];
-            pipe.read_exact(&mut packet).await.unwrap();
-            let id = packet[1..5].to_vec();
-            let status =
-                |code: u32| [code.to_be_bytes().to_vec(), string(b""), string(b"")].concat();
-            let (kind, body) = match packet[0] {
-                1 => (2, 3_u32.to_be_bytes().to_vec()),
-                7 => (105, [id, mode(0o040_755)].concat()),
-                11 => (102, [id, string(b"h")].concat()),
-                12 => match names.take() {
-                    Some(names) => (104, [id, listing(&names)].concat()),
-                    None => (101, [id, status(1)].concat()),
-                },
-                _ => (101, [id, status(0)].concat()),
-            };
-            pipe.write_u32(u32::try_from(body.len() + 1).unwrap()).await.unwrap();
-            pipe.write_u8(kind).await.unwrap();
-            pipe.write_all(&body).await.unwrap();
-        }
-    }
-
-    async fn offered(names: Vec<(&'static str, u32)>) -> SyncError {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let server = tokio::spawn(serve(theirs, names));
-        let (output, input) = tokio::io::split(ours);
-        let sftp = Sftp::new(input, output, sftp_options()).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let host = directory.path().join("inner/host");
-        let outcome = pull(&sftp, Path::new("/out"), &host, |_, _| {}).await;
-        assert_eq!(fs::read_dir(directory.path().join("inner")).unwrap().count(), 0);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-        server.abort();
-        outcome.unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn names_that_lead_elsewhere_are_refused() {
-        for name in ["../evil", "/tmp/evil", "a/../../evil", "sub/evil", "nul\0", ""] {
-            let error = offered(vec![("fine", 0o100_644), (name, 0o100_644)]).await;
-            assert!(matches!(error, SyncError::Refused { .. }), "{name:?}: {error:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_link_and_a_directory_of_one_name_are_refused() {
-        let error = offered(vec![("x", 0o120_777), ("x", 0o040_755)]).await;
-        assert!(matches!(error, SyncError::Refused { .. }), "{error:?}");
-        assert!(error.to_string().ends_with("the same name came twice"), "{error}");
-    }
+    symlink(&victim, guest.join("report")).unwrap();
+    write(guest.join("coverage/f"), "x");
+    let links = PullOptions { outside_links: true, ..PullOptions::default() };
+    // Asked for, a link comes; a directory, it is not.
+    fetch_with(&session, &guest.join("report"), &host.join("report"), links).await.unwrap();
+    let inner = host.join("report/coverage");
+    let error = fetch(&session, &guest.join("coverage"), &inner).await.unwrap_err();
+    assert!(matches!(error, SyncError::HostLink { .. }), "{error:?}");
+    let error = fetch(&session, &guest.join("coverage"), &host.join("report")).await.unwrap_err();
+    assert!(matches!(error, SyncError::InTheWay { .. }), "{error:?}");
+    fs::remove_file(guest.join("report")).unwrap();
+    write(guest.join("report"), "x");
+    fetch(&session, &guest.join("report"), &host.join("report")).await.unwrap();
+    assert_eq!(fs::read_to_string(host.join("report")).unwrap(), "x");
+    assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn links_that_lead_out_stay_in_the_guest_and_are_named() {
+    let Some(session) = session().await else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (guest, host) = (directory.path().join("guest"), directory.path().join("host"));
+    write(guest.join("a/b/file"), "x");
+    symlink("../..", guest.join("a/b/up")).unwrap();
+    symlink("../../a/b/file", guest.join("a/b/near")).unwrap();
+    let out = ["/etc/passwd", "../x", "a/b/../../../x", "a/b/up/../x"];
+    for (number, target) in out.iter().enumerate() {
+        symlink(target, guest.join(format!("out{number}"))).unwrap();
+    }
+    let fetched = fetch(&session, &guest, &host).await.unwrap();
+    assert_eq!((fetched.skipped.count, fetched.skipped.links), (4, 4));
+    assert!(fetched.skipped.first.contains(&(guest.join("out0"), true)));
+    let there: Vec<_> = fs::read_dir(&host).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(there, ["a"]);
+    assert_eq!(fs::read_to_string(host.join("a/b/near")).unwrap(), "x");
+    assert!(host.join("a/b/up").is_symlink());
+
+    let only = fetch(&session, &guest.join("out0"), &directory.path().join("one")).await;
+    assert!(matches!(only, Err(SyncError::GuestLink { .. })), "{only:?}");
+}
+
+#[tokio::test]
+async fn holes_stay_holes() {
+    let Some(session) = session().await else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (guest, host) = (directory.path().join("guest"), directory.path().join("host"));
+    let length = 20 << 20;
+    fs::File::create(&guest).unwrap().set_len(length).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&guest).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(file.file(), b"end", length - 3).unwrap();
+    fetch(&session, &guest, &host).await.unwrap();
+    let metadata = fs::metadata(&host).unwrap();
+    assert_eq!(metadata.len(), length);
+    assert!(metadata.blocks() * 512 <= 64 << 10, "{} blocks", metadata.blocks());
+    assert!(fs::read(&host).unwrap() == fs::read(&guest).unwrap());
+}
+
+#[tokio::test]
+async fn what_is_more_than_may_come_is_an_error_with_the_figure() {
+    let Some(session) = session().await else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (guest, host) = (directory.path().join("guest"), directory.path().join("up/host"));
+    for name in 0..20 {
+        write(guest.join(name.to_string()), [1; 100]);
+    }
+    let failed = async |options, guest: &Path| {
+        let error = fetch_with(&session, guest, &host, options).await.unwrap_err();
+        assert_eq!(fs::read_dir(directory.path().join("up")).unwrap().count(), 0, "{error}");
+        error.to_string()
+    };
+    let few = PullOptions { max_entries: 20, ..PullOptions::default() };
+    let text = failed(few, &guest).await;
+    assert!(text.ends_with("has more than 20 files, directories and links"), "{text}");
+    let small = PullOptions { max_bytes: 1999, ..PullOptions::default() };
+    let text = failed(small, &guest).await;
+    assert!(text.ends_with("holds more than 1 KiB (1999 bytes)"), "{text}");
+    // It gives no size, and has no end.
+    let text =
+        failed(PullOptions { max_bytes: 3 << 20, ..small }, Path::new("/proc/self/mem")).await;
+    assert!(text.starts_with("cannot read"), "{text}");
+    let deep: PathBuf = std::iter::repeat_n("d", 130).collect();
+    fs::create_dir_all(guest.join(deep)).unwrap();
+    let text = failed(PullOptions::default(), &guest).await;
+    assert!(text.ends_with("is more than 128 directories deep"), "{text}");
+    fetch_with(&session, &guest.join("1"), &host, small).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_fetch_makes_is_known_before_it_is_there_and_goes_when_it_is_dropped() {
+    let Some(session) = session().await else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (guest, up) = (directory.path().join("guest"), directory.path().join("up"));
+    write(guest.join("long"), noise(1, 8 << 20));
+    let host = up.join("host");
+    let recorded = Mutex::new(None);
+    let record = |path: &Path| {
+        assert!(path.parent().unwrap().is_dir() && !path.exists());
+        *recorded.lock().unwrap() = Some(path.to_owned());
+        Ok(())
+    };
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let progress = move |_, _| begun.send(()).unwrap_or_default();
+    let wanted =
+        Wanted { guest: &guest, host: &host, handle: HANDLE, options: PullOptions::default() };
+    {
+        let pulling = pull(&session.sftp, wanted, record, progress);
+        tokio::pin!(pulling);
+        tokio::select! {
+            ended = &mut pulling => panic!("it ended: {ended:?}"),
+            _ = begins.recv() => {}
+        }
+        assert!(recorded.lock().unwrap().as_ref().unwrap().is_dir());
+    }
+    // What threads were about may take a moment.
+    let left = async {
+        while fs::read_dir(&up).unwrap().count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), left).await.unwrap();
+    let denied = |_: &Path| Err(io::Error::from(io::ErrorKind::PermissionDenied));
+    pull(&session.sftp, wanted, denied, |_, _| {}).await.unwrap_err();
+    assert_eq!(fs::read_dir(&up).unwrap().count(), 0);
+}
+
+mod hostile;

@@ -313,7 +313,9 @@ async fn both_ways_can_run_as_tasks() {
     let (host, mirror) = (trees.host(""), trees.mirror.clone());
     let task = tokio::spawn(async move {
         push(&session.sftp, &host, &mirror, &plan, |_, _| {}).await.unwrap();
-        crate::sync::pull(&session.sftp, &mirror, &host, |_, _| {}).await.unwrap()
+        let (guest, host, options) = (&*mirror, &*host, crate::sync::PullOptions::default());
+        let wanted = crate::sync::Wanted { guest, host, handle: "0123abcd", options };
+        crate::sync::pull(&session.sftp, wanted, |_| Ok(()), |_, _| {}).await.unwrap()
     });
     assert_eq!(task.await.unwrap().files, 1);
 }
