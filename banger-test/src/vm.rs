@@ -153,8 +153,14 @@ impl Vm {
     /// Copies a file or directory of the guest to the host, as `cp -a` would: into a directory that
     /// is there, or else under the new name.
     ///
+    /// The guest chooses no place on the host: no symbolic link on the way to `host` is followed, but
+    /// for those of the system, and one at its end is replaced. Links in the guest that lead out of
+    /// what is copied stay there, and so do sockets, pipes and devices; a warning names them. How
+    /// much comes is bounded by the settings `fetch-limit` and `fetch-entries`.
+    ///
     /// # Errors
-    /// Where it is not there, or cannot be written here.
+    /// Where it is not there, is a link that leads elsewhere, is more than may come, or cannot be
+    /// written here.
     pub fn pull(&mut self, guest: impl AsRef<Path>, host: impl AsRef<Path>) -> Result<(), Error> {
         let host = std::path::absolute(host.as_ref()).unwrap_or_else(|_| host.as_ref().to_owned());
         self.supervisor.perform(&Request::Pull { guest: text(guest.as_ref()), host: text(&host) })

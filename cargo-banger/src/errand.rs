@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use banger_lifecycle::error::{Cause, Error};
 use banger_lifecycle::exec::GuestCommand;
 use banger_lifecycle::machine::Guest;
+use banger_lifecycle::sync::SyncError;
 use banger_protocol::text::plain_json;
 
 use crate::boot::Request;
@@ -132,8 +134,8 @@ async fn in_time<T>(
     ended.unwrap_or_else(|_| Err(CommandError::timed_out(what, limit)))
 }
 
-/// Brings everything back that was asked for, for so long, also after a command that failed; not from a
-/// guest that is lost.
+/// Brings everything back that was asked for, for so long, also after a command that failed or where one of
+/// it does not come, of which the first is told; not from a guest that is lost.
 async fn fetch_all(
     guest: &mut Guest,
     fetches: &[Fetch],
@@ -144,12 +146,25 @@ async fn fetch_all(
         return Ok(());
     }
     let fetching = async {
+        let mut failed = None;
         for Fetch { guest: from, host: to } in fetches {
-            guest.fetch(from, to).await?;
+            match guest.fetch(from, to).await {
+                Ok(()) => {}
+                // The next one would fare no better.
+                Err(error) if is_fault(&error) => return Err(error.into()),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
     };
     in_time(limit, fetching, "bringing files back").await
+}
+
+/// Whether the guest's server is what is wrong, and not what it was asked for.
+fn is_fault(error: &Error) -> bool {
+    matches!(&*error.source, Cause::Sync(SyncError::Server(_)))
 }
 
 fn print_timings(format: Option<TimingsFormat>, context: &Context) {

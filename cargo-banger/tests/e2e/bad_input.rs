@@ -30,6 +30,7 @@ fn values_out_of_range_are_refused_with_what_is_accepted() {
         (["--boot-timeout", "soon"], "`soon`", "90s"),
         (["--timeout", "0s"], "`0s`", "90s"),
         (["--out", "nowhere"], "`nowhere`", "GUEST:HOST"),
+        (["--fetch-limit", "much"], "`much`", "16G"),
         (["--env", "1A=b"], "`1A=b`", "K=V"),
     ];
     for (flags, quoted, accepted) in table {

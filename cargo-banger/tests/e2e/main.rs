@@ -13,6 +13,7 @@ mod clones;
 mod commands;
 mod common;
 mod failing_guests;
+mod fetching;
 mod furnished;
 mod hostile_disks;
 mod interrupts;

@@ -19,7 +19,7 @@ use super::plan::Target;
 pub(super) const IN_FLIGHT: usize = 64;
 
 /// The most entries of a mirror that are removed at once: what a command left beside the sources.
-const MOST_CLEARED: u64 = 10_000_000;
+const MOST_CLEARED: u64 = 1_500_000;
 
 /// The longest name that a file of Linux has, in bytes.
 const LONGEST_NAME: usize = 255;

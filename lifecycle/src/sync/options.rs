@@ -10,7 +10,9 @@ use super::error::SyncError;
 /// The deepest directory that is fetched, below the one that was named.
 pub(super) const DEPTH: u32 = 128;
 
-/// The most bytes that all names of a tree may have together: they are held in memory.
+/// The most bytes that all names of a tree may have together, which are held in memory: so many for
+/// each entry that there may be, and the least.
+const NAME: u64 = 64;
 const NAMES: u64 = 64 << 20;
 
 /// Bytes written between two looks at the disk.
@@ -55,8 +57,10 @@ impl Budget {
             return Err(SyncError::FetchTooMany { path: guest.to_owned(), most });
         }
         let length = name.len() as u64;
-        if self.names.fetch_add(length, Ordering::Relaxed) + length > NAMES {
-            return Err(SyncError::NamesTooLong { path: guest.to_owned(), most: NAMES });
+        // Places among them are numbers of 32 bits.
+        let most = most.saturating_mul(NAME).clamp(NAMES, u32::MAX.into());
+        if self.names.fetch_add(length, Ordering::Relaxed) + length > most {
+            return Err(SyncError::NamesTooLong { path: guest.to_owned(), most });
         }
         Ok(())
     }

@@ -44,9 +44,11 @@ async fn asked(channel: &Channel, script: &str) -> Result<(), Cause> {
 /// The version of the protocol, and no extensions.
 const HELLO: &str = r"printf '\0\0\0\5\2\0\0\0\3'; ";
 
-/// A status of failure for the first request, once that is there, behind the client's version.
-const FAILURE: &str =
-    r"head -c 30 >/dev/null; printf '\0\0\0\21\145\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0\0'; ";
+/// A status of failure for the first request, with its number, which stands behind the client's
+/// version and the request's length and type.
+const FAILURE: &str = r"dd bs=1 count=14 of=/dev/null 2>/dev/null
+    printf '\0\0\0\21\145'; dd bs=1 count=4 2>/dev/null
+    printf '\0\0\0\4\0\0\0\0\0\0\0\0'; ";
 
 #[tokio::test]
 async fn a_server_that_does_not_end_is_ended() {
