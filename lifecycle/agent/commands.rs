@@ -5,7 +5,7 @@
 //! host:  run 1 "/ ∅ PATH=/bin ∅ ∅ true ∅"  input 1 (end)    guest: output 1 (end)  status 1 0
 //! ```
 //!
-//! One that was asked for a verdict has that told right before its status.
+//! One that was asked for a verdict has that told with its status.
 //!
 //! Output and input without bytes are at their end. Of input there is one frame under way
 //! at a time, so that a signal is never behind input that the command does not read. A command that is
@@ -21,6 +21,9 @@ use crate::verdict::Verdict;
 
 /// Standard output and error, in the order of their numbers.
 const OUTPUTS: [u32; 2] = [told::OUTPUT, told::ERROR];
+
+/// How many bytes a wait status has.
+const STATUS: usize = size_of::<i32>();
 
 /// Ctrl-D, as terminals have it where nobody says otherwise.
 const END_OF_INPUT: u8 = 4;
@@ -302,23 +305,24 @@ impl Command {
             outbox.put(kind, self.number, read);
             return Ok(());
         }
-        if let Some(verdict) = self.verdict.as_mut().filter(|_| end.is_ready()) {
-            let read = verdict.read(outbox.room());
-            if read > 0 {
-                outbox.put(told::VERDICT, self.number, read);
-                return Ok(());
-            }
-            self.verdict = None;
+        if !self.missed && (!end.is_ready() || self.end.is_none()) {
+            return Ok(());
         }
-        if self.missed || (end.is_ready() && self.end.take().is_some()) {
-            let status = match core::mem::take(&mut self.missed) {
-                true => (CANNOT << 8) as i32,
-                false => process::wait(self.leader)?,
-            };
-            let status = status.to_le_bytes();
-            outbox.room()[..status.len()].copy_from_slice(&status);
-            outbox.put(told::STATUS, self.number, status.len());
+        // Before the end of the verdict there is room for the status, so that both are told at once.
+        let room = &mut outbox.room()[STATUS..];
+        let read = self.verdict.as_mut().map_or(0, |verdict| verdict.read(room));
+        if self.verdict.as_ref().is_some_and(Verdict::goes_on) {
+            outbox.room().copy_within(STATUS..STATUS + read, 0);
+            outbox.put(told::VERDICT, self.number, read);
+            return Ok(());
         }
+        (self.end, self.verdict) = (None, None);
+        let status = match core::mem::take(&mut self.missed) {
+            true => (CANNOT << 8) as i32,
+            false => process::wait(self.leader)?,
+        };
+        outbox.room()[..STATUS].copy_from_slice(&status.to_le_bytes());
+        outbox.put(told::STATUS, self.number, STATUS + read);
         Ok(())
     }
 

@@ -28,9 +28,9 @@ pub mod told {
     pub const ERROR: u32 = 2;
     /// That input was passed on; a byte follows where nobody reads more.
     pub const TAKEN: u32 = 3;
-    /// How the command ended: its wait status in four bytes.
+    /// How the command ended: its wait status in four bytes; what follows is the end of its verdict.
     pub const STATUS: u32 = 4;
-    /// The verdict of a command that has ended, or a piece of it; before its status.
+    /// A piece of the verdict of a command that has ended, where it does not fit beside the status.
     pub const VERDICT: u32 = 5;
 }
 

@@ -40,7 +40,7 @@ impl Verdict {
         self.file.become_stream(DESCRIPTOR)
     }
 
-    /// The next piece of what the command has left, which has ended; its length is 0 after the last one.
+    /// The next piece of what the command has left, which has ended; its length is 0 where there is none.
     pub fn read(&mut self, buffer: &mut [u8]) -> usize {
         if self.from == 0 {
             let mut head = [0; HEAD];
@@ -51,8 +51,20 @@ impl Verdict {
             (self.from, self.to) = (HEAD, if told { HEAD + length } else { HEAD });
         }
         let length = buffer.len().min(self.to - self.from);
-        let read = self.file.read_at(&mut buffer[..length], self.from).unwrap_or(0);
-        self.from += read;
-        read
+        match self.file.read_at(&mut buffer[..length], self.from) {
+            Ok(read @ 1..) => {
+                self.from += read;
+                read
+            }
+            _ => {
+                self.to = self.from;
+                0
+            }
+        }
+    }
+
+    /// Whether another piece follows one that was read.
+    pub fn goes_on(&self) -> bool {
+        self.from < self.to
     }
 }

@@ -49,9 +49,9 @@ pub(super) enum Told {
     Output(Output, Vec<u8>),
     /// That the last input was passed on, and whether more may follow.
     Taken { open: bool },
-    /// How it ended.
-    Status(ExitStatus),
-    /// Its verdict, or a piece of it.
+    /// How it ended, and the rest of its verdict.
+    Status(ExitStatus, Vec<u8>),
+    /// A piece of its verdict.
     Verdict(Vec<u8>),
 }
 
@@ -104,7 +104,10 @@ pub(super) async fn receive(
         (1, _) => Told::Output(Output::Stdout, bytes),
         (2, _) => Told::Output(Output::Stderr, bytes),
         (3, _) => Told::Taken { open: bytes.is_empty() },
-        (4, Some(status)) => Told::Status(ExitStatus::from_raw(i32::from_le_bytes(*status))),
+        (4, Some(status)) => {
+            let status = ExitStatus::from_raw(i32::from_le_bytes(*status));
+            Told::Status(status, bytes.split_off(4))
+        }
         (5, _) => Told::Verdict(bytes),
         _ => return Err(io::Error::other(format!("the agent says something unknown: {kind}"))),
     };
@@ -127,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_is_no_error_but_the_middle_is() {
         let mut whole = &b"\x04\0\0\0\x02\0\0\0\x04\0\0\0\0\x03\0\0"[..];
-        let told = Told::Status(ExitStatus::from_raw(0x300));
+        let told = Told::Status(ExitStatus::from_raw(0x300), Vec::new());
         assert_eq!(receive(&mut whole).await.unwrap(), Some((2, told)));
         assert_eq!(receive(&mut whole).await.unwrap(), None);
         assert!(receive(&mut &b"\x01\0\0\0\x02\0"[..]).await.is_err());

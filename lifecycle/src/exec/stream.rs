@@ -211,10 +211,11 @@ async fn pass(
         match next {
             // There may be no more input.
             Some(Told::Taken { open }) => drop(taken.try_send(open)),
-            Some(Told::Status(ended)) if status.is_none() => {
+            Some(Told::Status(ended, piece)) if status.is_none() => {
+                take_verdict(verdict.as_deref_mut(), &piece)?;
                 (status, heard) = (Some(ended), Instant::now());
             }
-            Some(Told::Status(_)) => {}
+            Some(Told::Status(..)) => {}
             Some(Told::Verdict(piece)) => take_verdict(verdict.as_deref_mut(), &piece)?,
             Some(Told::Output(output, bytes)) => {
                 let stream = &mut to[output as usize - 1];
@@ -236,6 +237,7 @@ async fn pass(
 /// Takes in a piece of a verdict. One of an agent's making that was not asked for, or has no end, is none.
 fn take_verdict(verdict: Option<&mut Vec<u8>>, piece: &[u8]) -> Result<(), ExecError> {
     match verdict {
+        _ if piece.is_empty() => Ok(()),
         Some(verdict) if verdict.len() + piece.len() <= verdict::LONGEST => {
             verdict.extend_from_slice(piece);
             Ok(())

@@ -476,6 +476,7 @@ async fn a_verdict_that_nobody_asked_for_or_that_has_no_end_is_an_error() {
         [head, vec![b'x'; length]].concat()
     };
     let status = [4_u32, 1, 4, 0].map(u32::to_le_bytes).concat();
+    let status_and_more = [4_u32, 1, 8, 0, 7].map(u32::to_le_bytes).concat();
     let program = program(["true"]);
     let judged = async |frames: Vec<u8>, verdict: Option<&mut Vec<u8>>| {
         let channel = said_by_another(frames);
@@ -488,11 +489,13 @@ async fn a_verdict_that_nobody_asked_for_or_that_has_no_end_is_an_error() {
         ended.expect("a command ends")
     };
     let (mut once, mut flood) = (Vec::new(), Vec::new());
-    let pieces = [piece(PIECE), piece(1), status.clone()].concat();
+    let pieces = [piece(PIECE), piece(1), status_and_more.clone()].concat();
     assert_eq!(judged(pieces, Some(&mut once)).await.unwrap(), 0);
-    assert_eq!(once.len(), PIECE + 1);
-    let unasked = judged([piece(1), status].concat(), None).await;
-    assert!(matches!(unasked, Err(ExecError::Io(_))), "{unasked:?}");
+    assert_eq!(once.len(), PIECE + 1 + 4);
+    for unasked in [[piece(1), status].concat(), status_and_more] {
+        let unasked = judged(unasked, None).await;
+        assert!(matches!(unasked, Err(ExecError::Io(_))), "{unasked:?}");
+    }
     let endless = judged(piece(PIECE).repeat(1000), Some(&mut flood)).await;
     assert!(matches!(endless, Err(ExecError::Io(_))), "{endless:?}");
     assert!(flood.len() <= verdict::LONGEST, "{}", flood.len());
