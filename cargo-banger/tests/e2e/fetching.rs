@@ -14,6 +14,7 @@ fn serve(then: &str) -> String {
     format!(
         r#"cat >/usr/lib/openssh/sftp-server <<'END'
 #!/bin/sh
+PATH=/usr/bin:/bin
 printf '\0\0\0\5\2\0\0\0\3'; dd bs=1 count=14 of=/dev/null 2>/dev/null
 {then}
 END
