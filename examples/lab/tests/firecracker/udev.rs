@@ -16,7 +16,7 @@ vm --keep --name forger -- sh -c '
 udevadm trigger --settle --subsystem-match=block
 for device in /sys/block/dm-* /sys/block/loop*; do
     name=$(cat $device/dm/name 2>/dev/null || cat $device/loop/backing_file 2>/dev/null) || continue
-    udevadm info --query=property --path=$device | sed -n "s|^\(DM_UDEV_DISABLE_.*\|ID_FS_.*\)|${name##*/} \1|p"
+    udevadm info --query=property --path=$device | sed -nE "s@^(DM_UDEV_DISABLE_|ID_FS_)@${name##*/} &@p"
 done
 ls /dev/disk/by-label 2>/dev/null
 banger stop forger >/dev/null
