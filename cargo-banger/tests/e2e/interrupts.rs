@@ -11,7 +11,7 @@ use crate::common::{TestEnvironment, Workspace, eventually};
 const NO_HANG: Duration = Duration::from_secs(50);
 
 /// Has a guest's server of files be one that only says on the console that it was started.
-const SILENT_SERVER: &str = "printf '#!/bin/sh\necho serving >/dev/ttyS0\nexec sleep 600\n' \
+const SILENT_SERVER: &str = "printf '#!/bin/sh\necho serving >/dev/ttyS0\nexec /bin/sleep 600\n' \
                              >/usr/lib/openssh/sftp-server";
 
 #[test]

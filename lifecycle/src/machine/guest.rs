@@ -185,7 +185,7 @@ impl Guest {
         let next = async {
             let ended = tokio::time::timeout(KILL_LIMIT, killing).await;
             let (what, seconds) = ("ending the command", KILL_LIMIT.as_secs());
-            Ok(ended.map_err(|_| VmmError::NoAnswer { what, seconds })??)
+            ended.map_err(|_| VmmError::NoAnswer { what, seconds })?
         };
         let killed = self.vmm.attend::<(), Cause>(next).await;
         self.unfinished &= killed.is_err();

@@ -35,7 +35,7 @@ impl Log {
     pub(crate) fn create(path: &Utf8Path) -> io::Result<Self> {
         let mut options = fs_err::OpenOptions::new();
         let file = options.create(true).truncate(true).read(true).write(true).open(path)?;
-        Ok(Self::resume(file.into_parts().0, 0)?)
+        Self::resume(file.into_parts().0, 0)
     }
 
     /// Goes on with one of which so much [is gone](Log::gone).
