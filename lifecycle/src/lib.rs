@@ -55,3 +55,7 @@ pub mod teardown;
 pub mod error;
 // A VM from plan to teardown.
 pub mod machine;
+// For fuzz targets.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
