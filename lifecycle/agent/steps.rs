@@ -49,10 +49,10 @@ const STEPS: &[(&[u8], Step)] = &[
         const FIFREEZE: usize = 0xc004_5877;
         File::open(&plain(path)?, READ_ONLY, 0)?.ioctl(FIFREEZE, 0).map(drop)
     }),
-    // Ends that.
-    (b"thaw", |[path, ..]| {
-        const FITHAW: usize = 0xc004_5878;
-        File::open(&plain(path)?, READ_ONLY, 0)?.ioctl(FITHAW, 0).map(drop)
+    // Writes everything out.
+    (b"sync", |_| {
+        system::sync();
+        Ok(())
     }),
     // Fails where the ext4 filesystem on the disk with a serial number has met with errors.
     (b"sound", |[serial, ..]| sound(serial)),

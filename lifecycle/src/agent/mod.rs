@@ -117,9 +117,9 @@ impl Batch {
         self.step(&["freeze", path])
     }
 
-    /// Ends what [`Batch::freeze`] began.
-    pub(crate) fn thaw(self, path: &str) -> Self {
-        self.step(&["thaw", path])
+    /// Writes all filesystems out.
+    pub(crate) fn sync(self) -> Self {
+        self.step(&["sync"])
     }
 
     /// Fails where the ext4 filesystem of a mounted disk has met with errors.

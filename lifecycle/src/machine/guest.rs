@@ -12,8 +12,8 @@ use super::ready::step;
 use super::transfer::with_sftp;
 use super::visit::door;
 use super::workspace_mount::{
-    MOUNT_LIMIT, MOUNTING, MOUNTING_BUILD, SEALING, SyncReport, Synced, freeze_build,
-    freeze_sources, mount_build, mounts, thaw_sources,
+    MOUNT_LIMIT, MOUNTING, MOUNTING_BUILD, SEALING, SyncReport, Synced, freeze_build, mount_build,
+    mounts, write_out_sources,
 };
 use super::{archive, slots, stages};
 use crate::error::{Cause, During as _, Error};
@@ -132,10 +132,9 @@ impl Guest {
         if !disks.sources.is_newest() {
             return Ok(());
         }
-        vmm.perform(SEALING, &freeze_sources(), FREEZE_LIMIT).await?;
+        vmm.perform(SEALING, &write_out_sources(), FREEZE_LIMIT).await?;
         let node = slots::serial_of(Part::Sources);
         disks.sources.seal(async |file| Ok::<_, Cause>(vmm.cover(node, file).await?)).await?;
-        vmm.perform(SEALING, &thaw_sources(), FREEZE_LIMIT).await?;
         let save = |key: &str, path: &Utf8Path| synced.save(key, path);
         Ok(disks.publish_sources(&synced.keys(), save).await?)
     }

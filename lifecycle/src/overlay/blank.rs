@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use tokio::process::Command;
 
-use super::OverlayError;
+use super::{OverlayError, qcow2};
 use crate::process::run_tool;
 use crate::rundir::publish::publish;
 use crate::rundir::{FileLock, Layout, private};
@@ -36,6 +36,22 @@ pub(crate) async fn of_size(layout: &Layout, size: u64) -> Result<Utf8PathBuf, O
         .await
         .map_err(|source| OverlayError::Create { path: path.clone(), source })?;
     publish(&part, &path)?;
+    Ok(path)
+}
+
+/// Makes the empty top of that size which is to [stand on](qcow2::stand_on) a qcow2 file, unless it is
+/// there.
+pub(crate) async fn top_of_size(layout: &Layout, size: u64) -> Result<Utf8PathBuf, OverlayError> {
+    let path = layout.blank_top(size);
+    if path.exists() {
+        return Ok(path);
+    }
+    let _turn = FileLock::exclusive(&layout.cache().join(".lock-blank")).await?;
+    if !path.exists() {
+        let part = Utf8PathBuf::from(format!("{path}.part"));
+        qcow2::create_ahead(&part, Utf8Path::new("/"), size).await?;
+        fs::rename(part, &path)?;
+    }
     Ok(path)
 }
 

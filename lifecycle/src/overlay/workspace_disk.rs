@@ -36,8 +36,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use self::head::Head;
 use self::tidy::tidy;
-use super::qcow2::{self, Backing};
-use super::{DiskFormat, OverlayError, blank, raw};
+use super::{DiskFormat, OverlayError, blank, qcow2, raw};
 use crate::process::unless_gone;
 use crate::rundir::{FileLock, Layout, private};
 
@@ -92,13 +91,20 @@ impl WorkspaceDisk {
     }
 
     async fn make_top(&self) -> Result<(), OverlayError> {
-        let blank = blank_filesystem::ensure(&self.place).await?;
         match (self.place.format(), self.newest()) {
-            (DiskFormat::Raw, newest) => raw::copy(&newest.unwrap_or(blank), &self.top).await,
+            (DiskFormat::Raw, Some(newest)) => raw::copy(&newest, &self.top).await,
             (DiskFormat::Qcow2, Some(newest)) => {
-                tidy::make_top(&self.top, &newest, Backing::Qcow2).await
+                let blank = blank::top_of_size(self.place.layout(), self.place.size()).await?;
+                blank::copy(&blank, &self.top)?;
+                Ok(qcow2::stand_on(&self.top, &newest)?)
             }
-            (DiskFormat::Qcow2, None) => tidy::make_top(&self.top, &blank, Backing::Raw).await,
+            (format, None) => {
+                let blank = blank_filesystem::ensure(&self.place).await?;
+                match format {
+                    DiskFormat::Raw => raw::copy(&blank, &self.top).await,
+                    DiskFormat::Qcow2 => blank_filesystem::make_top(&self.top, &blank).await,
+                }
+            }
         }
     }
 
@@ -153,8 +159,8 @@ impl WorkspaceDisk {
     }
 
     /// Seals what the VM has written so far: `cover` is to have a VMM that can write to another file
-    /// from now on, which is given; a VMM that cannot has its file copied. The guest must hold its
-    /// filesystem still.
+    /// from now on, which is given; a VMM that cannot has its file copied. The guest must have
+    /// written its filesystem out, and nothing in it write to that.
     pub(crate) async fn seal<E: From<OverlayError>>(
         &mut self,
         cover: impl AsyncFnOnce(&Utf8Path) -> Result<(), E>,

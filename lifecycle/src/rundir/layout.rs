@@ -119,6 +119,12 @@ impl Layout {
         self.cache.join(format!("blank-v1-{}.qcow2", size >> 20))
     }
 
+    /// The empty top of a size in bytes over a disk that is yet to be named.
+    #[must_use]
+    pub fn blank_top(&self, size: u64) -> Utf8PathBuf {
+        self.cache.join(format!("blank-top-v1-{}.qcow2", size >> 20))
+    }
+
     /// Workspace disks, one directory each, named by workspace key.
     #[must_use]
     pub fn workspaces(&self) -> Utf8PathBuf {

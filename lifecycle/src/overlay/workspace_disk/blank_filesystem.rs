@@ -1,11 +1,12 @@
 //! The empty filesystem under every workspace disk's first generation, made once for each size.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use tokio::process::Command;
 
 use super::Place;
-use crate::overlay::OverlayError;
+use crate::overlay::qcow2::{self, Backing};
+use crate::overlay::{OverlayError, blank};
 use crate::process::run_tool;
 use crate::rundir::FileLock;
 
@@ -32,4 +33,20 @@ pub(super) async fn ensure(place: &Place) -> Result<Utf8PathBuf, OverlayError> {
         .map_err(|source| OverlayError::Create { path: path.clone(), source })?;
     fs::rename(part, &path)?;
     Ok(path)
+}
+
+/// Makes an empty top over it: a copy of one made before, where there is one, as `qemu-img` takes its
+/// time.
+pub(super) async fn make_top(top: &Utf8Path, base: &Utf8Path) -> Result<(), OverlayError> {
+    let blank = Utf8PathBuf::from(format!("{base}.top"));
+    if blank.exists() {
+        return blank::copy(&blank, top);
+    }
+    qcow2::create(top, base, Backing::Raw, None).await?;
+    if let Some(_turn) = FileLock::try_exclusive(&base.with_file_name(".lock-top"))? {
+        let part = Utf8PathBuf::from(format!("{blank}.part"));
+        blank::copy(top, &part)?;
+        fs::rename(part, blank)?;
+    }
+    Ok(())
 }

@@ -1,43 +1,19 @@
-//! Chains of generations: empty tops over them, folding long ones, removing what no head names.
+//! Chains of generations: folding long ones, removing what no head names.
 
 use std::io;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use fs_err as fs;
 use tokio::process::Command;
 
 use super::head::Head;
 use super::{Part, Place};
-use crate::overlay::qcow2::{self, Backing};
-use crate::overlay::{OverlayError, blank};
+use crate::overlay::OverlayError;
 use crate::process::run_tool;
 use crate::rundir::FileLock;
 
-/// What is added to a disk's name for that of an empty top over it.
-const TOP: &str = ".top";
-
 /// Generations after which a chain is folded into one file.
 pub(super) const LONGEST_CHAIN: usize = 8;
-
-/// Makes an empty top over a disk: a copy of one made before, where there is one, as `qemu-img` takes
-/// its time.
-pub(super) async fn make_top(
-    top: &Utf8Path,
-    base: &Utf8Path,
-    format: Backing,
-) -> Result<(), OverlayError> {
-    let blank = Utf8PathBuf::from(format!("{base}{TOP}"));
-    if blank.exists() {
-        return blank::copy(&blank, top);
-    }
-    qcow2::create(top, base, format, None).await?;
-    if let Some(_turn) = FileLock::try_exclusive(&base.with_file_name(".lock-top"))? {
-        let part = Utf8PathBuf::from(format!("{blank}.part"));
-        blank::copy(top, &part)?;
-        fs::rename(part, blank)?;
-    }
-    Ok(())
-}
 
 /// Removes what no head names, and folds long chains into one file each, where no run uses the
 /// workspace's disks.
@@ -82,8 +58,7 @@ fn remove_unnamed(dir: &Utf8Path, heads: &[Head]) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let ours = name.starts_with("manifest-") || kinds.iter().any(|kind| name.starts_with(kind));
-        let file = name.strip_suffix(TOP).unwrap_or(name);
-        if ours && !heads.iter().any(|head| head.names(file)) {
+        if ours && !heads.iter().any(|head| head.names(name)) {
             fs::remove_file(entry.path())?;
         }
     }
