@@ -28,7 +28,7 @@ fn what_firecracker_refuses_is_told_with_a_remedy() {
         &["mmap", "hint: give the VM less memory"],
     );
     refused("vm --accel tcg -- true", &["firecracker does not do emulation", "--vmm qemu"]);
-    refused("vm --net=user -- true", &["firecracker does not do user networking", "--net=tap"]);
+    refused("vm --net=user -- true", &["networks without a tap (`--net=user`)", "--net=tap"]);
     let odd = "PATH=/usr/bin:/bin; mv /usr/local/bin/firecracker /tmp/; vm -- true; status=$?; \
                mv /tmp/firecracker /usr/local/bin/; exit $status";
     refused(odd, &["cannot start `firecracker`", "cargo banger setup"]);
