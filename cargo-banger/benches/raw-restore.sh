@@ -6,7 +6,7 @@
 #   TEMPLATE  a template's directory, never written to
 #   SEED      a directory with ssh_config and known_hosts
 #   PORT      a free TCP port of 127.0.0.1, to which QEMU_ARG... forward the guest's sshd
-#   QEMU_ARG  QEMU's arguments, where root.qcow2 is the overlay, work.qcow2 another disk; the console and QMP are left out
+#   QEMU_ARG  QEMU's arguments, where root.qcow2 is the overlay, sources.qcow2 and build.qcow2 two more disks; the console and QMP are left out
 #
 # Prints the time in ns since 1970 as each step ends; `date` costs a ms each time.
 set -eu
@@ -19,7 +19,7 @@ trap '[ -z "$qemu" ] || kill -9 "$qemu" 2>/dev/null || :; rm -rf "$run"' EXIT
 cd "$run"
 
 cp "$template/overlay.qcow2" root.qcow2
-cp "$seed/work.qcow2" .
+cp "$seed/sources.qcow2" "$seed/build.qcow2" .
 mkfifo qmp.in qmp.out console
 # Kept open for reading and writing, so that neither side waits for the other to open them.
 exec 4<>qmp.in 5<>qmp.out 6<>console

@@ -55,7 +55,7 @@ impl Raw {
         let from = from(&record, &args)?;
         let seed = banger.home().join(format!("{script}{}.seed", options.concat()));
         fs::create_dir(&seed)?;
-        for file in ["initrd.cpio", "work.qcow2", "ssh_config", "known_hosts"] {
+        for file in ["initrd.cpio", "sources.qcow2", "build.qcow2", "ssh_config", "known_hosts"] {
             // A clone has its initrd from its template.
             if run.join(file).exists() {
                 fs::copy(run.join(file), seed.join(file))?;
@@ -105,7 +105,7 @@ fn by_hand(args: &[&str], run: &Path, seed: &Path) -> Vec<String> {
             continue;
         }
         // Two scripts may run at a time: what they write to is made in their own directories.
-        let own = ["root.qcow2", "work.qcow2"];
+        let own = ["root.qcow2", "sources.qcow2", "build.qcow2"];
         let arg = own
             .iter()
             .fold((*arg).to_owned(), |arg, disk| arg.replace(&format!("{run}/{disk}"), disk));
