@@ -10,7 +10,7 @@ use crate::common::{TestEnvironment, Vmm, Workspace, tell};
 fn kills() -> u64 {
     match Vmm::of_the_suite() {
         Vmm::Qemu => 40,
-        Vmm::Firecracker => 30,
+        Vmm::Firecracker => 20,
     }
 }
 

@@ -10,7 +10,7 @@ use example_lab::{Lab, test_binary};
 use crate::common::{Turn, assert_nothing_left, errors, state};
 
 /// How long a suite may take.
-const LIMIT: Duration = Duration::from_secs(2400);
+const LIMIT: Duration = Duration::from_secs(3000);
 
 /// Where the end-to-end tests keep images: for all tests of this workspace.
 const HOME: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/banger-e2e");

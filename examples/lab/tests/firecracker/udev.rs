@@ -1,6 +1,11 @@
 //! udev on the host does not believe what a guest writes to its disk.
 
+use std::time::Duration;
+
 use crate::common::{assert_nothing_left, lab, state, text};
+
+/// How long it may take: udev looks at every disk, in an emulated machine.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A VM whose guest gives its root disk another label, and fills what it can write to with the marks of
 /// a CD that has it too, on a host whose udev looks at every disk there is afterwards.
@@ -27,7 +32,7 @@ fn what_a_guest_wrote_is_not_looked_at() {
     let Some(mut lab) = lab() else { return };
     lab.sh("vm -- true").unwrap();
     let before = state(&mut lab);
-    let output = lab.sh(FORGED).unwrap();
+    let output = lab.sh_within(LIMIT, FORGED).unwrap();
     let text = text(&output);
     let of = |part: &str| {
         let lines = text.lines().filter(|line| line.starts_with("banger-"));
