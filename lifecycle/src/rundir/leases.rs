@@ -3,7 +3,7 @@
 
 use std::io;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
 
 use super::record::Uses;
 use super::{Layout, Record};
@@ -34,18 +34,21 @@ pub(crate) fn run_directories(layout: &Layout) -> io::Result<Vec<Utf8PathBuf>> {
 
 /// The directories in a directory; none where it does not exist.
 pub(crate) fn subdirectories(dir: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
-    let entries = match dir.read_dir_utf8() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
+    for entry in entries(dir)? {
         if entry.file_type()?.is_dir() {
             found.push(entry.into_path());
         }
     }
     Ok(found)
+}
+
+/// What is in a directory; nothing where it does not exist.
+pub(crate) fn entries(dir: &Utf8Path) -> io::Result<Vec<Utf8DirEntry>> {
+    match dir.read_dir_utf8() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect(),
+    }
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 
 use super::remains;
 use crate::network;
 use crate::overlay::dm_snapshot;
 use crate::process::unless_gone;
-use crate::rundir::leases::{run_directories, subdirectories};
+use crate::rundir::leases::{entries, run_directories, subdirectories};
 use crate::rundir::run::{guard_path, handle_of, is_left_going, is_orphaned};
 use crate::rundir::{FileLock, Kind, Layout, Record, RecordError, Shelf};
 use crate::sync::staging;
@@ -224,18 +224,10 @@ fn unowned(
     owned: &BTreeSet<Utf8PathBuf>,
     matches: impl Fn(&str) -> bool,
 ) -> io::Result<Vec<Utf8PathBuf>> {
-    let entries = match dir.read_dir_utf8() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if matches(entry.file_name()) && !owned.contains(entry.path()) {
-            found.push(entry.into_path());
-        }
-    }
-    Ok(found)
+    let is_unowned =
+        |entry: &Utf8DirEntry| matches(entry.file_name()) && !owned.contains(entry.path());
+    let found = entries(dir)?.into_iter().filter(is_unowned);
+    Ok(found.map(Utf8DirEntry::into_path).collect())
 }
 
 #[cfg(test)]

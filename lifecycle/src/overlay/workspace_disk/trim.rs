@@ -71,12 +71,8 @@ impl Disks {
 /// Where a directory cannot be read or removed.
 pub fn trim_disks(layout: &Layout, budget: u64) -> io::Result<Vec<Utf8PathBuf>> {
     let mut all = Vec::new();
-    let entries = match layout.workspaces().read_dir_utf8() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let path = entry?.into_path();
+    for entry in leases::entries(&layout.workspaces())? {
+        let path = entry.into_path();
         if path.is_dir() {
             all.push(Disks::in_directory(path)?);
         } else if path.file_name().is_some_and(|name| OUTDATED.contains(&name)) {
